@@ -1,0 +1,194 @@
+"""Every error that Fleetwide raises on purpose.
+
+FleetwideError
+├── UserError                 the request is at fault; the same request can never succeed
+│   ├── InvalidInput          a field is missing, unknown, malformed or out of range
+│   ├── NotFound              the named thing does not exist
+│   │   └── ImageNotFound     the named container image is not in the registry
+│   ├── Conflict              the thing exists already, or changed in between
+│   ├── ArtifactRejected      a deployment artifact is not what it says it is
+│   └── BuildFailed           the user's own packages or scripts failed to build
+└── PlatformError             Fleetwide or something below it is at fault; trying again may help
+    ├── RegistryUnavailable   Docker Distribution did not answer as a registry
+    ├── DockerUnavailable     the container host's Docker daemon did not answer
+    ├── ImagePullFailed       the image exists but a host could not fetch it
+    ├── ObjectStoreUnavailable the log and artifact store did not answer
+    └── ServiceUnavailable    another part of the platform (Temporal, the API) did not answer
+
+An error has a code (its class), one sentence, an optional hint that can be pasted, and for bad
+input the fields. ``TRAITS`` maps every code to an HTTP status, a retry decision and a title.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ErrorCode(StrEnum):
+    """The stable name of an error: the Temporal failure type and the API's problem type."""
+
+    INVALID_INPUT = "InvalidInput"
+    NOT_FOUND = "NotFound"
+    IMAGE_NOT_FOUND = "ImageNotFound"
+    CONFLICT = "Conflict"
+    ARTIFACT_REJECTED = "ArtifactRejected"
+    BUILD_FAILED = "BuildFailed"
+    REGISTRY_UNAVAILABLE = "RegistryUnavailable"
+    DOCKER_UNAVAILABLE = "DockerUnavailable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    OBJECT_STORE_UNAVAILABLE = "ObjectStoreUnavailable"
+    SERVICE_UNAVAILABLE = "ServiceUnavailable"
+    INTERNAL = "Internal"
+
+
+@dataclass(frozen=True)
+class ErrorTraits:
+    """What an error code means to each reader: HTTP clients, retries, people."""
+
+    status: int
+    retryable: bool
+    title: str
+
+
+TRAITS: dict[ErrorCode, ErrorTraits] = {
+    ErrorCode.INVALID_INPUT: ErrorTraits(422, retryable=False, title="The input is not valid"),
+    ErrorCode.NOT_FOUND: ErrorTraits(404, retryable=False, title="There is no such thing"),
+    ErrorCode.IMAGE_NOT_FOUND: ErrorTraits(404, retryable=False, title="There is no such image"),
+    ErrorCode.CONFLICT: ErrorTraits(409, retryable=False, title="The request conflicts"),
+    ErrorCode.ARTIFACT_REJECTED: ErrorTraits(
+        422, retryable=False, title="The artifact was refused"
+    ),
+    ErrorCode.BUILD_FAILED: ErrorTraits(422, retryable=False, title="The build failed"),
+    ErrorCode.REGISTRY_UNAVAILABLE: ErrorTraits(
+        503, retryable=True, title="The registry does not answer"
+    ),
+    ErrorCode.DOCKER_UNAVAILABLE: ErrorTraits(
+        503, retryable=True, title="The Docker daemon does not answer"
+    ),
+    ErrorCode.IMAGE_PULL_FAILED: ErrorTraits(
+        503, retryable=True, title="The image could not be pulled"
+    ),
+    ErrorCode.OBJECT_STORE_UNAVAILABLE: ErrorTraits(
+        503, retryable=True, title="The object store does not answer"
+    ),
+    ErrorCode.SERVICE_UNAVAILABLE: ErrorTraits(
+        503, retryable=True, title="The service does not answer"
+    ),
+    ErrorCode.INTERNAL: ErrorTraits(500, retryable=True, title="Something broke inside"),
+}
+
+
+@dataclass(frozen=True)
+class FieldFault:
+    """One wrong field: where it is, what is wrong with it, what was given."""
+
+    field: str
+    message: str
+    given: str | None = None
+
+    def __str__(self) -> str:
+        given = "" if self.given is None else f" (given: {self.given})"
+        return f"{self.field}: {self.message}{given}"
+
+
+class FleetwideError(Exception):
+    """Base of all; ``except FleetwideError`` catches everything raised on purpose."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, fields: tuple[FieldFault, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.fields = fields
+
+    @property
+    def traits(self) -> ErrorTraits:
+        return TRAITS[self.code]
+
+
+class UserError(FleetwideError):
+    """The request is at fault."""
+
+    code = ErrorCode.INVALID_INPUT
+
+
+class InvalidInput(UserError):
+    """A field is missing, unknown, malformed or out of range; ``fields`` names each."""
+
+    code = ErrorCode.INVALID_INPUT
+
+    @classmethod
+    def for_field(
+        cls, field: str, message: str, *, given: object = None, hint: str | None = None
+    ) -> "InvalidInput":
+        fault = FieldFault(field, message, None if given is None else repr(given)[:80])
+        return cls(str(fault), hint=hint, fields=(fault,))
+
+
+class NotFound(UserError):
+    """The named thing does not exist."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class ImageNotFound(NotFound):
+    """The named container image is not in the registry."""
+
+    code = ErrorCode.IMAGE_NOT_FOUND
+
+
+class Conflict(UserError):
+    """The thing exists already, or changed in between."""
+
+    code = ErrorCode.CONFLICT
+
+
+class ArtifactRejected(UserError):
+    """A deployment artifact is not what it says it is, or is unsafe to unpack."""
+
+    code = ErrorCode.ARTIFACT_REJECTED
+
+
+class BuildFailed(UserError):
+    """The user's packages or scripts failed; the message keeps the last lines of output."""
+
+    code = ErrorCode.BUILD_FAILED
+
+
+class PlatformError(FleetwideError):
+    """Fleetwide or something below it is at fault; the operation may be tried again."""
+
+    code = ErrorCode.INTERNAL
+
+
+class RegistryUnavailable(PlatformError):
+    """Docker Distribution did not answer as a registry."""
+
+    code = ErrorCode.REGISTRY_UNAVAILABLE
+
+
+class DockerUnavailable(PlatformError):
+    """The Docker daemon of this host did not answer."""
+
+    code = ErrorCode.DOCKER_UNAVAILABLE
+
+
+class ImagePullFailed(PlatformError):
+    """The image exists but this host could not fetch it."""
+
+    code = ErrorCode.IMAGE_PULL_FAILED
+
+
+class ObjectStoreUnavailable(PlatformError):
+    """The log and artifact store did not answer."""
+
+    code = ErrorCode.OBJECT_STORE_UNAVAILABLE
+
+
+class ServiceUnavailable(PlatformError):
+    """Another part of the platform did not answer."""
+
+    code = ErrorCode.SERVICE_UNAVAILABLE

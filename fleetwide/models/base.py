@@ -1,0 +1,80 @@
+"""Bases and field types shared by all models.
+
+People's input is a ``Spec``: unknown keys are errors, so that typos are told. What is stored or
+comes from a peer is a ``Record``: unknown keys are ignored, so that an older reader survives a
+newer writer.
+"""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+)
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,62})$"
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+
+MIN_CPU = 0.001
+MAX_CPU = 96.0
+MIN_MEMORY = 4 * 1024**2
+MAX_MEMORY = 1024**4
+
+
+class Spec(BaseModel):
+    """Input from people: unknown keys are refused, values cannot be changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Record(BaseModel):
+    """Stored data and data from peers: unknown keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+def _whole_milli_cpu(value: float) -> float:
+    if abs(value * 1000 - round(value * 1000)) > 1e-6:
+        raise ValueError("must be a multiple of 0.001")
+    return value
+
+
+def _plain_bytes(value: Any) -> Any:
+    """Let ``512MiB`` and ``1GiB`` through to ByteSize, refuse booleans and negatives early."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number of bytes or a text such as 512MiB")  # noqa: TRY004
+    return value
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, examples=["hello"])]
+Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
+Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
+Cpu = Annotated[float, Field(ge=MIN_CPU, le=MAX_CPU), AfterValidator(_whole_milli_cpu)]
+Memory = Annotated[
+    ByteSize,
+    BeforeValidator(_plain_bytes),
+    Field(ge=MIN_MEMORY, le=MAX_MEMORY, examples=["512MiB"]),
+]
+Timestamp = AwareDatetime
+
+
+def slug(text: str, limit: int = 40) -> str:
+    """``text`` reduced to characters that Docker and OCI allow in names."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:limit].strip("-") or "x"
+
+
+class Waiting(Record):
+    """Why something is not moving: a code for programs, a sentence and numbers for people."""
+
+    code: str
+    sentence: str
+    numbers: dict[str, float] = {}
+    since: datetime
