@@ -7,8 +7,6 @@ from pydantic import Field
 
 from fleetwide.models.base import Name, Record, Spec, Waiting
 from fleetwide.models.containers import (
-    AttemptRequest,
-    AttemptResult,
     ContainerSpec,
     EndReason,
     RetryPolicy,
@@ -64,16 +62,6 @@ class Child(Record):
     exit_code: int | None = None
     reason: EndReason | None = None
     host_id: str | None = None
-
-
-class AdvanceRequest(Record):
-    """One step of a job: book what ended, ask for hosts for what shall run next."""
-
-    workflow_id: str
-    run_id: str
-    spec: BatchJobSpec
-    finished: list[AttemptResult] = []
-    wanted: list[AttemptRequest] = []
 
 
 class BatchResult(Record):

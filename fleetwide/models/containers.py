@@ -3,7 +3,7 @@
 import hashlib
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ByteSize, Field, field_validator
 
@@ -211,15 +211,31 @@ class AttemptRequest(Record):
     avoid_hosts: list[str] = []
 
 
-class PlacementRequest(Record):
-    """Asks for hosts for some attempts of one workflow run."""
+class JobKind(StrEnum):
+    """What a job row stands for."""
+
+    TASK = "task"
+    BATCH = "batch"
+
+
+class JobHeader(Record):
+    """Who asks and what for; enough to write the job's row from any of its activities."""
 
     workflow_id: str
     run_id: str
+    kind: JobKind
     app: str
     owner: str = ""
     queue: str = ""
+    size: int = 1
     container: ContainerSpec
+    retry: RetryPolicy
+
+
+class PlacementRequest(Record):
+    """Asks for hosts for some attempts of one job."""
+
+    job: JobHeader
     attempts: list[AttemptRequest]
 
 
@@ -281,6 +297,15 @@ class TaskResult(Record):
     attempts: int = 1
     log_key: str | None = None
     last_lines: list[str] = []
+
+
+class FinishJob(Record):
+    """Books the end of a job: its last attempts, its result, nothing reserved any more."""
+
+    job: JobHeader
+    state: str
+    attempts: list[AttemptResult] = []
+    result: dict[str, Any]
 
 
 class TaskStatus(Record):

@@ -1,0 +1,215 @@
+"""The SQL tables: the inventory and its history. Rows are written by activities and the scheduler.
+
+Times are UTC with their zone kept. Rows that belong to a lifecycle carry the workflow's id and
+run id, so that a row can always be traced to the history that wrote it.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, Integer, UniqueConstraint
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+# SQLite only gives autoincrement to a column declared INTEGER.
+BigId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A timestamp that is UTC on the way in and aware on the way out, also on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime reached the database")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _time(**options: Any) -> Any:
+    return Field(sa_type=UtcDateTime, **options)
+
+
+def _json(**options: Any) -> Any:
+    return Field(sa_type=JSON, **options)
+
+
+class OSReleaseRow(SQLModel, table=True):
+    """One operating system release; ``release`` is the models' ``OSRelease`` without channels."""
+
+    __tablename__: ClassVar[Any] = "os_release"
+    __table_args__ = (UniqueConstraint("name", "version"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    version: str
+    workflow_id: str = Field(index=True)
+    run_id: str
+    state: str
+    image_digest: str | None = Field(default=None, index=True)
+    spec: dict[str, Any] = _json()
+    release: dict[str, Any] = _json()
+    created_at: datetime = _time()
+    promoted_at: datetime | None = _time(default=None)
+
+
+class ChannelRow(SQLModel, table=True):
+    """A channel of a line points at one release; ``revision`` guards compare-and-set."""
+
+    __tablename__: ClassVar[Any] = "os_channel"
+
+    name: str = Field(primary_key=True)
+    channel: str = Field(primary_key=True)
+    version: str
+    revision: int = 1
+    updated_at: datetime = _time()
+
+
+class ArtifactRow(SQLModel, table=True):
+    """An uploaded deployment artifact; its bytes lie in the object store under its digest."""
+
+    __tablename__: ClassVar[Any] = "artifact"
+
+    sha256: str = Field(primary_key=True)
+    filename: str
+    size: int = Field(sa_type=BigInteger)
+    uploaded_at: datetime = _time()
+
+
+class ImageRow(SQLModel, table=True):
+    """A baked image; ``image`` is the models' ``BakedImage``."""
+
+    __tablename__: ClassVar[Any] = "image"
+
+    bake_key: str = Field(primary_key=True)
+    workflow_id: str = Field(index=True)
+    name: str = Field(index=True)
+    version: str
+    repository: str
+    digest: str = Field(index=True)
+    base_name: str
+    base_version: str
+    base_digest: str = Field(index=True)
+    owner: str = ""
+    image: dict[str, Any] = _json()
+    created_at: datetime = _time()
+
+
+class HostRow(SQLModel, table=True):
+    """A container host and what it offers."""
+
+    __tablename__: ClassVar[Any] = "host"
+
+    host_id: str = Field(primary_key=True)
+    state: str = Field(index=True)
+    cpu_milli: int
+    memory_bytes: int = Field(sa_type=BigInteger)
+    labels: dict[str, str] = _json(default_factory=dict)
+    docker_version: str = ""
+    version: int = 1
+    """Raised by every placement and release, so that two schedulers cannot both fill the host."""
+    registered_at: datetime = _time()
+    seen_at: datetime = _time()
+
+
+class JobRow(SQLModel, table=True):
+    """A container task or a batch job: one row per workflow run."""
+
+    __tablename__: ClassVar[Any] = "job"
+    __table_args__ = (UniqueConstraint("workflow_id", "run_id"),)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    workflow_id: str = Field(index=True)
+    run_id: str
+    kind: str = Field(index=True)
+    """``task`` or ``batch``."""
+    app: str = Field(index=True)
+    owner: str = ""
+    queue: str = ""
+    size: int = 1
+    state: str = Field(index=True)
+    image: str = ""
+    """Pinned by digest."""
+    spec: dict[str, Any] = _json()
+    result: dict[str, Any] | None = _json(default=None, nullable=True)
+    created_at: datetime = _time()
+    finished_at: datetime | None = _time(default=None)
+
+
+class AttemptRow(SQLModel, table=True):
+    """One attempt of one task or array child: its wait, its reservation, its end.
+
+    While ``reserved`` is true the attempt's CPU and memory count against its host.
+    """
+
+    __tablename__: ClassVar[Any] = "attempt"
+    __table_args__ = (
+        UniqueConstraint("job_id", "index", "attempt"),
+        Index("ix_attempt_state_id", "state", "id"),
+        Index("ix_attempt_host_reserved", "host_id", "reserved"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    job_id: int = Field(sa_type=BigId, index=True, foreign_key="job.id")
+    index: int = 0
+    attempt: int = 1
+    state: str
+    reason: str | None = None
+    message: str = ""
+    cpu_milli: int
+    memory_bytes: int = Field(sa_type=BigInteger)
+    host_labels: dict[str, str] = _json(default_factory=dict)
+    avoid_hosts: list[str] = _json(default_factory=list)
+    host_id: str | None = None
+    reserved: bool = False
+    waiter_id: int | None = Field(default=None, sa_type=BigId, index=True)
+    """The waiter that is told when a host was found."""
+    waiting: dict[str, Any] | None = _json(default=None, nullable=True)
+    exit_code: int | None = None
+    oom_killed: bool = False
+    log_key: str | None = None
+    result: dict[str, Any] | None = _json(default=None, nullable=True)
+    accepted_at: datetime = _time()
+    launched_at: datetime | None = _time(default=None)
+    started_at: datetime | None = _time(default=None)
+    finished_at: datetime | None = _time(default=None)
+
+
+class WaiterRow(SQLModel, table=True):
+    """An activity that waits for placements and is completed from outside, by the scheduler."""
+
+    __tablename__: ClassVar[Any] = "waiter"
+    __table_args__ = (UniqueConstraint("workflow_id", "run_id", "activity_id"),)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    job_id: int = Field(sa_type=BigId, index=True, foreign_key="job.id")
+    workflow_id: str
+    run_id: str
+    activity_id: str
+    done: bool = Field(default=False, index=True)
+    told: str = ""
+    """The waiting code that the workflow was last told."""
+    created_at: datetime = _time()
+
+
+class EventRow(SQLModel, table=True):
+    """Append-only: ``seq`` is the cursor of every stream."""
+
+    __tablename__: ClassVar[Any] = "event"
+
+    seq: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    at: datetime = _time()
+    product: str = Field(index=True)
+    subject: str = Field(index=True)
+    """Workflow id, or host id."""
+    kind: str
+    message: str
+    data: dict[str, Any] = _json(default_factory=dict)
