@@ -7,7 +7,9 @@ FleetwideError
 │   │   └── ImageNotFound     the named container image is not in the registry
 │   ├── Conflict              the thing exists already, or changed in between
 │   ├── ArtifactRejected      a deployment artifact is not what it says it is
-│   └── BuildFailed           the user's own packages or scripts failed to build
+│   ├── BuildFailed           the user's own packages or scripts failed to build
+│   ├── TaskFailed            a container task ended otherwise than with exit code 0
+│   └── JobFailed             some children of a batch job failed for good
 └── PlatformError             Fleetwide or something below it is at fault; trying again may help
     ├── RegistryUnavailable   Docker Distribution did not answer as a registry
     ├── DockerUnavailable     the container host's Docker daemon did not answer
@@ -33,6 +35,8 @@ class ErrorCode(StrEnum):
     CONFLICT = "Conflict"
     ARTIFACT_REJECTED = "ArtifactRejected"
     BUILD_FAILED = "BuildFailed"
+    TASK_FAILED = "TaskFailed"
+    JOB_FAILED = "JobFailed"
     REGISTRY_UNAVAILABLE = "RegistryUnavailable"
     DOCKER_UNAVAILABLE = "DockerUnavailable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
@@ -59,6 +63,8 @@ TRAITS: dict[ErrorCode, ErrorTraits] = {
         422, retryable=False, title="The artifact was refused"
     ),
     ErrorCode.BUILD_FAILED: ErrorTraits(422, retryable=False, title="The build failed"),
+    ErrorCode.TASK_FAILED: ErrorTraits(422, retryable=False, title="The task failed"),
+    ErrorCode.JOB_FAILED: ErrorTraits(422, retryable=False, title="The batch job failed"),
     ErrorCode.REGISTRY_UNAVAILABLE: ErrorTraits(
         503, retryable=True, title="The registry does not answer"
     ),
@@ -156,6 +162,18 @@ class BuildFailed(UserError):
     """The user's packages or scripts failed; the message keeps the last lines of output."""
 
     code = ErrorCode.BUILD_FAILED
+
+
+class TaskFailed(UserError):
+    """A container task ended otherwise than with exit code 0."""
+
+    code = ErrorCode.TASK_FAILED
+
+
+class JobFailed(UserError):
+    """Some children of a batch job failed for good."""
+
+    code = ErrorCode.JOB_FAILED
 
 
 class PlatformError(FleetwideError):
