@@ -1,0 +1,1 @@
+"""BaseOS: build plans, versions and metadata of operating system releases; no I/O."""

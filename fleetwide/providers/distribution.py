@@ -1,0 +1,238 @@
+"""Client of Docker Distribution (the OCI registry API), for worker threads."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+from urllib.parse import quote
+
+import httpx2
+
+from fleetwide.errors import ImageNotFound, NotFound, RegistryUnavailable
+from fleetwide.providers.progress import Progress, Throttled, no_progress
+from fleetwide.registry.digests import digest_of
+from fleetwide.registry.oci import ACCEPTED_TYPES
+from fleetwide.registry.references import ImageReference
+
+# Whole chunks only: Distribution 2.8 cannot be told to drop an upload whose last request broke
+# off in the middle (it answers 404 and keeps the data), so a cancel must fall between two.
+CHUNK_BYTES = 8 * 1024 * 1024
+PAGE_SIZE = 500
+TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
+DIGEST_HEADER = "Docker-Content-Digest"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest as it lies in the registry."""
+
+    digest: str
+    media_type: str
+    data: bytes
+
+    def json(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.data)
+        return document
+
+
+class RegistryClient:
+    """One pooled connection to a registry; safe to share between threads.
+
+    Every method raises ``RegistryUnavailable`` when the registry cannot be reached or answers
+    otherwise than a registry would, and ``ImageNotFound`` (manifests) or ``NotFound`` (blobs) when
+    it answers that there is no such thing.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._http = httpx2.Client(
+            base_url=self.base_url,
+            timeout=TIMEOUT,
+            follow_redirects=True,
+            limits=httpx2.Limits(max_connections=20, max_keepalive_connections=10),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def ping(self) -> None:
+        """Return when the registry answers as one."""
+        self._call("GET", "/v2/", ok=(200,))
+
+    def resolve(self, reference: ImageReference) -> str:
+        """The digest that a tag (or digest) names now."""
+        response = self._manifest_call("HEAD", reference)
+        digest = response.headers.get(DIGEST_HEADER)
+        if digest is None:
+            raise RegistryUnavailable(f"{self.base_url} gives no digest for {reference}")
+        return digest
+
+    def get_manifest(self, reference: ImageReference) -> Manifest:
+        """The manifest's exact bytes; for a digest they are checked against it."""
+        response = self._manifest_call("GET", reference)
+        digest = digest_of(response.content)
+        if reference.digest not in (None, digest):
+            raise RegistryUnavailable(f"{self.base_url} serves {digest} for {reference}")
+        return Manifest(digest, response.headers.get("Content-Type", ""), response.content)
+
+    def put_manifest(self, reference: ImageReference, data: bytes, media_type: str) -> str:
+        """Store a manifest under the reference's tag or digest; answers its digest."""
+        path = f"/v2/{reference.repository}/manifests/{reference.selector}"
+        self._call("PUT", path, content=data, headers={"Content-Type": media_type}, ok=(201,))
+        return digest_of(data)
+
+    def blob_exists(self, repository: str, digest: str) -> bool:
+        response = self._call("HEAD", _blob_path(repository, digest), ok=(200, 404))
+        return response.status_code == 200
+
+    def get_blob_json(self, repository: str, digest: str) -> dict[str, Any]:
+        """A small JSON blob, such as an image's config."""
+        response = self._call("GET", _blob_path(repository, digest), ok=(200, 404))
+        if response.status_code == 404:
+            raise NotFound(f"{repository} has no blob {digest}")
+        document: dict[str, Any] = response.json()
+        return document
+
+    @contextmanager
+    def stream_blob(self, repository: str, digest: str) -> Iterator[Iterator[bytes]]:
+        """A blob's bytes in pieces; the caller checks them against the digest."""
+        with self._translated(), self._http.stream("GET", _blob_path(repository, digest)) as got:
+            if got.status_code == 404:
+                raise NotFound(f"{repository} has no blob {digest}")
+            self._expect(got, (200,))
+            yield got.iter_raw(1024 * 1024)
+
+    def mount_blob(self, repository: str, digest: str, from_repository: str) -> bool:
+        """Make a blob of another repository one of this, without sending it.
+
+        False when the registry declines, because the other repository does not have it.
+        """
+        path = f"/v2/{repository}/blobs/uploads/"
+        query = {"mount": digest, "from": from_repository}
+        response = self._call("POST", path, params=query, ok=(201, 202))
+        if response.status_code == 202:
+            self._abort(response.headers["Location"])
+        return response.status_code == 201
+
+    def upload_blob(
+        self,
+        repository: str,
+        source: Path | bytes,
+        digest: str,
+        progress: Progress = no_progress,
+    ) -> None:
+        """Send a blob, unless the repository has it. A cancelled upload is dropped there."""
+        if self.blob_exists(repository, digest):
+            return
+        started = self._call("POST", f"/v2/{repository}/blobs/uploads/", ok=(202,))
+        location = started.headers["Location"]
+        told = Throttled(progress)
+        try:
+            for chunk, fraction in _chunks(source):
+                told("uploading", fraction)
+                response = self._call("PATCH", location, content=chunk, ok=(202,))
+                location = response.headers["Location"]
+            told("uploading", 1.0)
+            self._call("PUT", str(httpx2.URL(location).copy_add_param("digest", digest)), ok=(201,))
+        except BaseException:
+            self._abort(location)
+            raise
+
+    def list_repositories(self) -> list[str]:
+        return self._pages("/v2/_catalog", "repositories")
+
+    def list_tags(self, repository: str) -> list[str]:
+        """The repository's tags in order; none when it does not exist."""
+        return sorted(self._pages(f"/v2/{repository}/tags/list", "tags"))
+
+    def _pages(self, path: str, key: str) -> list[str]:
+        found: list[str] = []
+        url: str | None = f"{path}?n={PAGE_SIZE}"
+        while url is not None:
+            response = self._call("GET", url, ok=(200, 404))
+            if response.status_code == 404:
+                return found
+            found += response.json().get(key) or []
+            url = response.links.get("next", {}).get("url")
+        return found
+
+    def _abort(self, location: str) -> None:
+        # The failure that led here is what people must read; purging at the registry is the net.
+        with suppress(RegistryUnavailable):
+            self._call("DELETE", location, ok=(204, 404))
+
+    def _manifest_call(self, method: str, reference: ImageReference) -> httpx2.Response:
+        path = f"/v2/{reference.repository}/manifests/{reference.selector}"
+        headers = {"Accept": ", ".join(ACCEPTED_TYPES)}
+        response = self._call(method, path, headers=headers, ok=(200, 404))
+        if response.status_code == 404:
+            raise ImageNotFound(
+                f"{reference} is not in the registry",
+                hint=f"fleetwide image list {reference.repository}",
+            )
+        return response
+
+    def _call(
+        self, method: str, url: str, *, ok: tuple[int, ...], **request: Any
+    ) -> httpx2.Response:
+        with self._translated():
+            response = self._http.request(method, url, **request)
+        self._expect(response, ok)
+        return response
+
+    def _expect(self, response: httpx2.Response, ok: tuple[int, ...]) -> None:
+        if response.status_code in ok:
+            return
+        request = response.request
+        raise RegistryUnavailable(
+            f"{self.base_url} answered {response.status_code} to {request.method} "
+            f"{request.url.path}{_reason(response)}"
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise RegistryUnavailable(
+                f"the registry {self.base_url} does not answer: {error}"
+            ) from error
+
+
+def _reason(response: httpx2.Response) -> str:
+    """The registry's own words, where it sent any."""
+    try:
+        errors = json.loads(response.read())["errors"]
+        return ": " + "; ".join(f"{one['code']} {one['message']}" for one in errors)
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _blob_path(repository: str, digest: str) -> str:
+    return f"/v2/{repository}/blobs/{quote(digest, safe=':')}"
+
+
+def _chunks(source: Path | bytes) -> Iterator[tuple[bytes, float]]:
+    """The source's bytes in chunks, each with the fraction that lies before it."""
+    if isinstance(source, bytes):
+        if source:
+            yield source, 0.0
+        return
+    total = max(source.stat().st_size, 1)
+    with source.open("rb") as reader:
+        yield from _file_chunks(reader, total)
+
+
+def _file_chunks(reader: BinaryIO, total: int) -> Iterator[tuple[bytes, float]]:
+    sent = 0
+    while chunk := reader.read(CHUNK_BYTES):
+        yield chunk, sent / total
+        sent += len(chunk)
