@@ -1,0 +1,1 @@
+"""Bakery: bake keys, image metadata and what an artifact may contain; no I/O."""
