@@ -86,7 +86,9 @@ def _lay_out_tools(debs: Sequence[Path], base: Path, tools: Path) -> list[str]:
     policy.write_text(POLICY)
     policy.chmod(0o755)
     folder = tools / ".fleetwide"
-    folder.mkdir()
+    # A base need not have the places that are mounted over.
+    for place in (folder, *(tools / name for name in ("dev", "proc", "run", "tmp"))):
+        place.mkdir()
     for number, deb in enumerate(debs):
         shutil.copyfile(deb, folder / f"{number}.deb")
     return [f"/.fleetwide/{number}.deb" for number in range(len(debs))]
@@ -113,7 +115,7 @@ def changed_entries(upper: Path, base: Path, epoch: int, started: float) -> list
             folders[path] = entry
         if is_transient(path, folder=entry.is_folder):
             continue
-        if entry.is_folder and _is_opaque(source):
+        if entry.is_folder and _is_opaque(source) and (base / path).is_dir():
             kept += [entry, _deletion(f"{path}/{OPAQUE}", epoch)]
         elif _is_whiteout(source):
             kept += _whiteouts(path, base, epoch)
