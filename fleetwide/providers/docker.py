@@ -1,0 +1,309 @@
+"""Containers on one host, through the Docker Engine's API.
+
+A container that runs and ends costs five requests (create, start, logs, inspect, remove), one more
+than the barest loop: the end of the followed log tells that the container ended, so nothing waits
+besides. The SDK's higher calls are passed by where they add an inspect of their own.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from threading import Lock
+from typing import Any
+
+import requests
+from docker import APIClient
+from docker.errors import APIError, DockerException
+from docker.types import CancellableStream
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from fleetwide.containers.launch import HOST_LABEL, PLATFORM_LABEL, docker_image
+from fleetwide.containers.outcome import ContainerState, start_is_hopeless
+from fleetwide.errors import DockerUnavailable, FleetwideError, InvalidInput
+from fleetwide.models.hosts import HostFacts, PullProgress
+from fleetwide.providers.docker_images import consume_pull, pull_failure
+from fleetwide.settings import Settings
+
+STOP_GRACE_SECONDS = 10
+# A follower that heard nothing for so long asks whether its container still runs.
+QUIET_LOG_SECONDS = 600
+_REQUEST_SECONDS = 120
+_POOL_CONNECTIONS = 256
+_FRAME_HEADER = struct.Struct(">BxxxL")
+
+
+@dataclass(frozen=True)
+class ListedContainer:
+    """One container of a listing; ``created_at`` in Unix seconds."""
+
+    id: str
+    name: str
+    status: str
+    created_at: int
+    labels: dict[str, str]
+
+
+class LogStream:
+    """The followed log of one container; one thread reads and closes it, any may interrupt it."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._response = response
+        self._cancel = CancellableStream(iter(()), response)
+
+    def __iter__(self) -> Iterator[bytes]:
+        if not self._response.ok:
+            return
+        raw = self._response.raw
+        while header := raw.read(_FRAME_HEADER.size):
+            yield raw.read(_FRAME_HEADER.unpack(header)[1])
+
+    def interrupt(self) -> None:
+        """Have the reader see an end or an error at once."""
+        with suppress(OSError, AttributeError):
+            self._cancel.close()
+
+    def close(self) -> None:
+        """Give the connection back, or drop it when the log was not read to its end."""
+        self._response.close()
+
+
+class ContainerHost:
+    """The Docker daemon of one host. Thread-safe; connects when first used.
+
+    Every method raises ``DockerUnavailable`` when the daemon does not answer.
+    """
+
+    def __init__(self, docker_url: str, registry_url: str, *, host_id: str, platform: str) -> None:
+        self.host_id = host_id
+        self.platform = platform
+        self._docker_url = docker_url
+        self._registry_url = registry_url
+        self._client: APIClient | None = None
+        self._connecting = Lock()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "ContainerHost":
+        return cls(
+            settings.docker_url,
+            settings.registry_url,
+            host_id=settings.host_id,
+            platform=str(settings.state_dir.absolute()),
+        )
+
+    def image_name(self, image: str) -> str:
+        """The name that Docker knows ``image`` (repository@digest) by."""
+        return docker_image(self._registry_url, image)
+
+    def facts(self) -> HostFacts:
+        with self._asking("describe this host"):
+            info = self._api().info()
+        return HostFacts(
+            host_id=self.host_id,
+            docker_version=info["ServerVersion"],
+            os=info["OperatingSystem"],
+            kernel=info["KernelVersion"],
+            architecture=info["Architecture"],
+            cpus=info["NCPU"],
+            memory=info["MemTotal"],
+            cgroup_version=info.get("CgroupVersion", ""),
+        )
+
+    def pull(self, image: str, go_on: Callable[[PullProgress], bool]) -> None:
+        """Fetch ``image`` (an ``image_name``); given up when ``go_on`` answers False.
+
+        Raises ``ImageNotFound`` or ``ImagePullFailed``.
+        """
+        api = self._api()
+        name, _, digest = image.rpartition("@")
+        with self._asking(f"pull {image}"):
+            response = api.post(
+                f"{api.base_url}/v{api.api_version}/images/create",
+                params={"fromImage": name, "tag": digest},
+                stream=True,
+                timeout=_REQUEST_SECONDS,
+            )
+            with response:
+                if not response.ok:
+                    raise pull_failure(image, response.json().get("message", ""))
+                consume_pull(image, response.iter_lines(), go_on)
+
+    def create(self, name: str, body: dict[str, Any]) -> ContainerState | None:
+        """Make the container, or find the one of that name; None when the image is not here.
+
+        Raises ``InvalidInput`` when the request can never succeed.
+        """
+        try:
+            with self._reaching(f"create {name}"):
+                created: dict[str, Any] = self._api().create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+                return ContainerState(created["Id"], "created", 0, oom_killed=False)
+        except APIError as error:
+            if error.status_code == HTTPStatus.CONFLICT:
+                return self.inspect(name)
+            if error.status_code == HTTPStatus.NOT_FOUND:
+                return None
+            raise self._refusal(f"create {name}", error) from error
+
+    def start(self, container: str) -> None:
+        """Start it; a running one stays as it is.
+
+        Raises ``InvalidInput`` when it cannot be started on any host.
+        """
+        try:
+            with self._reaching(f"start {container}"):
+                self._api().start(container)
+        except APIError as error:
+            raise self._refusal(f"start {container}", error) from error
+
+    def follow(self, container: str) -> LogStream:
+        """The container's log from its first byte on, both streams; it ends with the container.
+
+        Empty when the container is gone.
+        """
+        api = self._api()
+        what = f"read the log of {container}"
+        with self._asking(what):
+            response = api.get(
+                f"{api.base_url}/v{api.api_version}/containers/{container}/logs",
+                params={"stdout": 1, "stderr": 1, "follow": 1},
+                stream=True,
+                timeout=(_REQUEST_SECONDS, QUIET_LOG_SECONDS),
+            )
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            with response:
+                raise self._unavailable(what, response.text)
+        return LogStream(response)
+
+    def read(self, stream: LogStream) -> Iterator[bytes]:
+        """The pieces of a followed log; ends early, too, when it was quiet for very long."""
+        with self._asking("follow a log"), suppress(ReadTimeoutError):
+            yield from stream
+
+    def recent_log(self, container: str, lines: int) -> bytes:
+        """The last lines of the container's log; empty when it is gone."""
+        pieces = [b""]
+        with self._answering(f"read the log of {container}"):
+            pieces.append(self._api().logs(container, tail=lines))
+        return pieces[-1]
+
+    def inspect(self, container: str) -> ContainerState | None:
+        """What Docker says of the container; None when there is none."""
+        found: dict[str, Any] | None = None
+        with self._answering(f"inspect {container}"):
+            found = self._api().inspect_container(container)
+        return None if found is None else _state(found)
+
+    def stop(self, container: str, grace: int = STOP_GRACE_SECONDS) -> None:
+        """SIGTERM, and SIGKILL after ``grace`` seconds; done at once when it does not run."""
+        with self._answering(f"stop {container}"):
+            self._api().stop(container, timeout=grace)
+
+    def remove(self, container: str) -> None:
+        """Kill the container if it runs and remove it; a missing one counts as removed."""
+        with self._answering(f"remove {container}"):
+            self._api().remove_container(container, force=True, v=True)
+
+    def list_ours(self) -> list[ListedContainer]:
+        """This platform's containers on this host, in any state."""
+        wanted = [f"{PLATFORM_LABEL}={self.platform}", f"{HOST_LABEL}={self.host_id}"]
+        with self._asking("list containers"):
+            found = self._api().containers(all=True, filters={"label": wanted})
+        return [
+            ListedContainer(
+                id=item["Id"],
+                name=item["Names"][0].removeprefix("/") if item["Names"] else item["Id"],
+                status=item["State"],
+                created_at=item["Created"],
+                labels=item["Labels"] or {},
+            )
+            for item in found
+        ]
+
+    def close(self) -> None:
+        with self._connecting:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _api(self) -> APIClient:
+        with self._connecting:
+            if self._client is None:
+                with self._asking("connect"):
+                    self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> APIClient:
+        api = APIClient(
+            base_url=self._docker_url,
+            version="auto",
+            timeout=_REQUEST_SECONDS,
+            max_pool_size=_POOL_CONNECTIONS,
+        )
+        # Else each request reads netrc and the proxy variables: a millisecond of CPU.
+        api.trust_env = False
+        return api
+
+    @contextmanager
+    def _reaching(self, what: str) -> Iterator[None]:
+        """Translate a daemon that is away; what it answers passes through."""
+        try:
+            yield
+        except APIError:
+            raise
+        except (requests.RequestException, DockerException, HTTPError) as error:
+            raise self._unavailable(what, type(error).__name__) from error
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Translate a daemon that is away, and any refusal."""
+        try:
+            with self._reaching(what):
+                yield
+        except APIError as error:
+            raise self._unavailable(what, _said(error)) from error
+
+    @contextmanager
+    def _answering(self, what: str) -> Iterator[None]:
+        """As ``_asking``, for requests where a missing or stopped container is fine."""
+        try:
+            with self._reaching(what):
+                yield
+        except APIError as error:
+            if error.status_code not in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
+                raise self._unavailable(what, _said(error)) from error
+
+    def _refusal(self, what: str, error: APIError) -> FleetwideError:
+        said = _said(error)
+        if error.is_client_error() or start_is_hopeless(said):
+            return InvalidInput.for_field("container", said)
+        return self._unavailable(what, said)
+
+    def _unavailable(self, what: str, why: str) -> DockerUnavailable:
+        return DockerUnavailable(
+            f"Docker at {self._docker_url} could not {what}: {why[:300]}", hint="docker info"
+        )
+
+
+def _said(error: APIError) -> str:
+    return str(error.explanation or error)
+
+
+def _state(found: dict[str, Any]) -> ContainerState:
+    state = found["State"]
+    return ContainerState(
+        id=found["Id"],
+        status=state["Status"],
+        exit_code=state["ExitCode"],
+        oom_killed=state["OOMKilled"],
+        error=state["Error"],
+        started_at=_time(state["StartedAt"]),
+        finished_at=_time(state["FinishedAt"]),
+        labels=found["Config"]["Labels"] or {},
+    )
+
+
+def _time(text: str) -> datetime | None:
+    """Docker's time stamps; the year 1 stands for never."""
+    return None if text.startswith("0001-") else datetime.fromisoformat(text)
