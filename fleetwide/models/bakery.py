@@ -98,6 +98,31 @@ class ResolvedBake(Record):
     cached: "BakedImage | None" = None
 
 
+class BuiltBake(Record):
+    """What a builder made of a resolved bake; ``size`` is the compressed bytes of all layers."""
+
+    digest: Digest
+    app_layer: Layer
+    size: int
+    build_seconds: float
+
+
+class RecordImage(Record):
+    """A finished bake on its way into the inventory."""
+
+    bake: ResolvedBake
+    built: BuiltBake
+
+
+class BakeStatus(Record):
+    """Answer of the ``status`` query of ``Bake``."""
+
+    step: str
+    bake_key: Sha256 | None = None
+    base: BaseImage | None = None
+    image: "BakedImage | None" = None
+
+
 class BakedImage(Record):
     """A runnable image; result of ``Bake``."""
 

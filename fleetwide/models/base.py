@@ -78,3 +78,8 @@ class Waiting(Record):
     sentence: str
     numbers: dict[str, float] = {}
     since: datetime
+
+    def markdown(self) -> str:
+        """One list item for a workflow's current details."""
+        since = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"- waiting (`{self.code}`) since {since}: {self.sentence}"

@@ -120,6 +120,29 @@ class RootFilesystem(Record):
     build_seconds: float
 
 
+class PublishImage(Record):
+    """What an image is published from: its plan and its one layer."""
+
+    plan: BuildPlan
+    layer: Layer
+
+
+class BuiltImage(Record):
+    """An image that lies in the registry; ``size`` is the compressed bytes of all layers."""
+
+    repository: str
+    digest: Digest
+    size: int
+
+
+class BuildStatus(Record):
+    """Answer of the ``status`` query of ``OSImageBuild``."""
+
+    state: ReleaseState
+    step: str
+    release: "OSRelease | None" = None
+
+
 class PromoteRequest(Spec):
     """Argument of the ``promote`` update."""
 
@@ -141,6 +164,7 @@ class OSRelease(Record):
     layer: Layer | None = None
     package_count: int = 0
     uncompressed_size: int = 0
+    source_date_epoch: int = 0
     channels: list[Channel] = []
     created_at: Timestamp
     promoted_at: Timestamp | None = None

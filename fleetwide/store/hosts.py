@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import func, update
 from sqlmodel import Session, col, select
 
 from fleetwide.models.containers import HostSpec, HostState
@@ -40,6 +40,11 @@ def set_state(session: Session, row: HostRow, state: HostState, *, now: datetime
     row.state = state
     row.version += 1
     session.add(row)
+
+
+def seen(session: Session, host_id: str, *, now: datetime) -> None:
+    """Remember when the host last reported."""
+    session.exec(update(HostRow).where(col(HostRow.host_id) == host_id).values(seen_at=now))
 
 
 def listing(session: Session) -> Sequence[HostRow]:

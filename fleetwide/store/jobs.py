@@ -7,6 +7,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from fleetwide.models.containers import (
+    AttemptKey,
     AttemptRequest,
     AttemptResult,
     EndReason,
@@ -92,12 +93,16 @@ def ensure_attempts(
 
 
 def ensure_waiter(
-    session: Session, job: JobRow, header: JobHeader, activity_id: str, *, now: datetime
+    session: Session, job: JobRow, run_id: str, activity_id: str, *, now: datetime
 ) -> WaiterRow:
-    """The row that names the waiting activity, so that it can be completed from outside."""
+    """The row that names the waiting activity, so that it can be completed from outside.
+
+    ``run_id`` is the run that the activity belongs to, which for a continued job is a later one
+    than the job's own.
+    """
     query = select(WaiterRow).where(
-        WaiterRow.workflow_id == header.workflow_id,
-        WaiterRow.run_id == header.run_id,
+        WaiterRow.workflow_id == job.workflow_id,
+        WaiterRow.run_id == run_id,
         WaiterRow.activity_id == activity_id,
     )
     row = session.exec(query).first()
@@ -105,8 +110,8 @@ def ensure_waiter(
         assert job.id is not None
         row = WaiterRow(
             job_id=job.id,
-            workflow_id=header.workflow_id,
-            run_id=header.run_id,
+            workflow_id=job.workflow_id,
+            run_id=run_id,
             activity_id=activity_id,
             created_at=now,
         )
@@ -118,15 +123,8 @@ def ensure_waiter(
 def record_attempt(session: Session, result: AttemptResult, *, now: datetime) -> None:
     """Book the end of an attempt and give its reservation back; the first end wins."""
     job = find(session, result.key.workflow_id, result.key.run_id)
-    if job is None:
-        return
-    query = select(AttemptRow).where(
-        AttemptRow.job_id == job.id,
-        AttemptRow.index == result.key.index,
-        AttemptRow.attempt == result.key.attempt,
-    )
-    row = session.exec(query).first()
-    if row is None or row.state == TaskState.FINISHED:
+    row = find_attempt(session, result.key)
+    if job is None or row is None or row.state == TaskState.FINISHED:
         return
     row.state = TaskState.FINISHED
     row.reason = result.reason
@@ -177,17 +175,35 @@ def finish(session: Session, request: FinishJob, *, now: datetime) -> None:
     events.append(session, job.workflow_id, "finished", f"ended as {request.state}", at=now)
 
 
-def mark_started(
-    session: Session, attempt: AttemptRow, state: TaskState, *, since: datetime
-) -> None:
-    """Move a live attempt forward to ``state``; a step backward is ignored."""
+def find_attempt(session: Session, key: AttemptKey) -> AttemptRow | None:
+    """The row of one attempt."""
+    query = (
+        select(AttemptRow)
+        .join(JobRow, col(AttemptRow.job_id) == JobRow.id)
+        .where(
+            JobRow.workflow_id == key.workflow_id,
+            JobRow.run_id == key.run_id,
+            AttemptRow.index == key.index,
+            AttemptRow.attempt == key.attempt,
+        )
+    )
+    return session.exec(query).first()
+
+
+def is_forward(state: TaskState, to: TaskState) -> bool:
+    """Whether ``to`` comes after ``state`` in an attempt's life."""
     order = list(TaskState)
-    if order.index(TaskState(attempt.state)) >= order.index(state):
+    return order.index(to) > order.index(state)
+
+
+def mark_started(session: Session, row: AttemptRow, state: TaskState, *, since: datetime) -> None:
+    """Move a live attempt forward to ``state``; a step backward is ignored."""
+    if not is_forward(TaskState(row.state), state):
         return
-    attempt.state = state
+    row.state = state
     if state is TaskState.STARTED:
-        attempt.started_at = since
-    session.add(attempt)
+        row.started_at = since
+    session.add(row)
 
 
 def listing(

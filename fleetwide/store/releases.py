@@ -107,6 +107,14 @@ def point(
     return before
 
 
+def supersede(session: Session, name: str, version: str) -> None:
+    """Mark a release that a newer stable one replaced; a withdrawn one stays withdrawn."""
+    row = find(session, name, version)
+    if row is not None and row.state == ReleaseState.STABLE:
+        row.state = ReleaseState.SUPERSEDED
+        session.add(row)
+
+
 def unpoint(session: Session, name: str, version: str) -> None:
     """Remove every channel that points at the version."""
     query = select(ChannelRow).where(ChannelRow.name == name, ChannelRow.version == version)

@@ -1,0 +1,171 @@
+"""Where every child of an array stands. Plain data and pure steps; it survives continue-as-new.
+
+Children that were never asked for cost nothing, whatever the size: they are all the indexes from
+``fresh_from`` on. Ended children are kept one by one only in small arrays; SQL has them all.
+"""
+
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+from fleetwide.batch.outcome import child_state
+from fleetwide.containers.retries import Retry, Spent, next_attempt
+from fleetwide.models.batch import BatchState, Child, ChildState
+from fleetwide.models.containers import AttemptRequest, AttemptResult, RetryPolicy
+
+KEPT_CHILDREN = 1000
+
+
+class Phase(StrEnum):
+    """What an open child does right now."""
+
+    READY = "ready"
+    RUNNING = "running"
+    DELAYED = "delayed"
+
+
+class OpenChild(BaseModel):
+    """A child that was asked for and has not ended for good."""
+
+    attempt: int = 1
+    phase: Phase = Phase.READY
+    user_retries: int = 0
+    system_retries: int = 0
+    avoid_hosts: list[str] = []
+
+
+class Array(BaseModel):
+    """All children of one job."""
+
+    size: int
+    fresh_from: int = 0
+    open: dict[int, OpenChild] = {}
+    ended: dict[ChildState, int] = {}
+    attempts: int = 0
+    kept: dict[int, Child] = {}
+
+    @property
+    def done(self) -> bool:
+        return self.fresh_from >= self.size and not self.open
+
+    @property
+    def running(self) -> int:
+        return self._in(Phase.RUNNING)
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing runs and no timer is pending: the moment to continue as new."""
+        return self.running == 0 and self._in(Phase.DELAYED) == 0
+
+    def _in(self, phase: Phase) -> int:
+        return sum(child.phase is phase for child in self.open.values())
+
+    @property
+    def has_wanting(self) -> bool:
+        return self.fresh_from < self.size or self._in(Phase.READY) > 0
+
+    def wanted(self, limit: int) -> list[AttemptRequest]:
+        """Up to ``limit`` attempts that want a host: retries first, then fresh indexes.
+
+        Asking changes nothing for a child but that it is open; it may be asked for again.
+        """
+        ready = [index for index, child in self.open.items() if child.phase is Phase.READY]
+        while len(ready) < limit and self.fresh_from < self.size:
+            ready.append(self.fresh_from)
+            self.open[self.fresh_from] = OpenChild()
+            self.fresh_from += 1
+        return [
+            AttemptRequest(
+                index=index,
+                attempt=self.open[index].attempt,
+                avoid_hosts=self.open[index].avoid_hosts,
+            )
+            for index in ready[:limit]
+        ]
+
+    def placed(self, index: int) -> None:
+        """A host was found for the child."""
+        self.open[index].phase = Phase.RUNNING
+
+    def ended_attempt(self, result: AttemptResult, policy: RetryPolicy) -> Retry | None:
+        """Count an ended attempt; the child is either done or delayed for the returned retry."""
+        index = result.key.index
+        child = self.open[index]
+        self.attempts += 1
+        spent = Spent(child.user_retries, child.system_retries)
+        retry = next_attempt(result.reason, policy, spent)
+        state = ChildState.RETRYING if retry else child_state(result.reason)
+        self._keep(index, state, result)
+        if retry is None:
+            del self.open[index]
+            self.ended[state] = self.ended.get(state, 0) + 1
+            return None
+        child.phase = Phase.DELAYED
+        child.attempt += 1
+        child.user_retries, child.system_retries = retry.spent.user, retry.spent.system
+        child.avoid_hosts = [result.host_id] if result.host_id else []
+        return retry
+
+    def ready_again(self, index: int) -> None:
+        """The delay of a retry is over."""
+        if index in self.open:
+            self.open[index].phase = Phase.READY
+
+    def cancel_rest(self) -> None:
+        """Everything that has not ended will not run any more."""
+        left = len(self.open) + self.size - self.fresh_from
+        self.ended[ChildState.CANCELLED] = self.ended.get(ChildState.CANCELLED, 0) + left
+        for index in (*self.open, *range(self.fresh_from, min(self.size, KEPT_CHILDREN))):
+            known = self.kept.get(index, Child(index=index))
+            self._keep_child(known.model_copy(update={"state": ChildState.CANCELLED}))
+        self.open = {}
+        self.fresh_from = self.size
+
+    def _keep(self, index: int, state: ChildState, result: AttemptResult) -> None:
+        self._keep_child(
+            Child(
+                index=index,
+                state=state,
+                attempts=result.key.attempt,
+                exit_code=result.exit_code,
+                reason=result.reason,
+                host_id=result.host_id,
+            )
+        )
+
+    def _keep_child(self, child: Child) -> None:
+        if self.size <= KEPT_CHILDREN:
+            self.kept[child.index] = child
+
+    def counts(self) -> dict[ChildState, int]:
+        """How many children stand where; adds up to ``size``."""
+        phases = {
+            ChildState.RUNNING: self._in(Phase.RUNNING),
+            ChildState.RETRYING: self._in(Phase.DELAYED),
+            ChildState.PENDING: self._in(Phase.READY) + self.size - self.fresh_from,
+        }
+        return {**phases, **self.ended}
+
+    def outcome(self) -> BatchState:
+        """The job's state, from its children's."""
+        if not self.done:
+            return BatchState.RUNNING
+        if self.ended.get(ChildState.CANCELLED):
+            return BatchState.CANCELLED
+        return BatchState.FAILED if self.ended.get(ChildState.FAILED) else BatchState.SUCCEEDED
+
+    def children(self) -> list[Child]:
+        """Every child of a small array; of a large one only those that are open."""
+        shown = dict(self.kept)
+        for index, child in self.open.items():
+            state = {
+                Phase.READY: ChildState.PENDING,
+                Phase.RUNNING: ChildState.RUNNING,
+                Phase.DELAYED: ChildState.RETRYING,
+            }[child.phase]
+            known = self.kept.get(index, Child(index=index))
+            shown[index] = known.model_copy(update={"state": state, "attempts": child.attempt})
+        if self.size <= KEPT_CHILDREN:
+            for index in range(self.fresh_from, self.size):
+                shown[index] = Child(index=index)
+        return [shown[index] for index in sorted(shown)]

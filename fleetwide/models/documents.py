@@ -1,0 +1,239 @@
+"""The documents that the HTTP API answers with; the client and the CLI read the same models."""
+
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from pydantic import Field
+
+from fleetwide.errors import FieldFault
+from fleetwide.models.bakery import BakedImage
+from fleetwide.models.base import Record, Timestamp, Waiting
+from fleetwide.models.baseos import Channel, OSRelease
+from fleetwide.models.batch import ChildState
+from fleetwide.models.containers import EndReason, TaskState
+
+Item = TypeVar("Item")
+
+
+class Page(Record, Generic[Item]):
+    """One page of a listing; ``next`` is the cursor of the page that follows, if there is one."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+class Problem(Record):
+    """An error as RFC 9457 problem+json, with Fleetwide's stable code."""
+
+    type: str = Field(examples=["urn:fleetwide:problem:InvalidInput"])
+    title: str = Field(examples=["The input is not valid"])
+    status: int = Field(examples=[422])
+    detail: str = Field(
+        examples=["container.resources.cpu: must be at least 0.001 (given: -1)"],
+    )
+    code: str = Field(examples=["InvalidInput"])
+    hint: str | None = None
+    """What to type next, ready to paste."""
+    fields: list[FieldFault] = []
+    instance: str = ""
+    """The request's path."""
+    request_id: str = ""
+
+
+class OperationStatus(StrEnum):
+    """Where a workflow run stands, in Temporal's terms."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    TIMED_OUT = "timedOut"
+
+
+class Operation(Record):
+    """A workflow run that was started for somebody."""
+
+    id: str
+    """The thing's own id: a task id, a job id, ``name/version`` or a bake key."""
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    status: OperationStatus
+    summary: str = ""
+    started_at: Timestamp | None = None
+    closed_at: Timestamp | None = None
+    result: Any = None
+    error: Problem | None = None
+    links: dict[str, str] = {}
+
+
+class ReleaseDocument(OSRelease):
+    """An OS release with where to look further."""
+
+    run_id: str
+    links: dict[str, str] = {}
+
+
+class ChannelDocument(Record):
+    """A named pointer to one release of a line."""
+
+    name: str
+    channel: Channel
+    version: str
+    updated_at: Timestamp
+
+
+class ImageDocument(BakedImage):
+    """A baked image with where to look further."""
+
+    owner: str = ""
+    links: dict[str, str] = {}
+
+
+class ArtifactDocument(Record):
+    """An uploaded deployment artifact."""
+
+    sha256: str
+    filename: str
+    size: int
+    """Bytes."""
+
+
+class AttemptDocument(Record):
+    """One attempt of a task or an array child, with the evidence of its end."""
+
+    index: int = 0
+    attempt: int
+    state: TaskState
+    reason: EndReason | None = None
+    message: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    oom_killed: bool = False
+    host_id: str | None = None
+    waiting: Waiting | None = None
+    last_lines: list[str] = []
+    accepted_at: Timestamp
+    launched_at: Timestamp | None = None
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+
+
+class TaskDocument(Record):
+    """A container task: what was asked for, where it stands, how it ended."""
+
+    id: str
+    workflow_id: str
+    run_id: str
+    app: str
+    owner: str = ""
+    state: TaskState
+    image: str = ""
+    """Pinned by digest once the task is accepted."""
+    host_id: str | None = None
+    reason: EndReason | None = None
+    message: str = ""
+    exit_code: int | None = None
+    waiting: Waiting | None = None
+    attempts: list[AttemptDocument] = []
+    error: Problem | None = None
+    """Why the task ended before it could be booked."""
+    created_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    links: dict[str, str] = {}
+
+
+class JobDocument(Record):
+    """A batch job: the array as a whole."""
+
+    id: str
+    workflow_id: str
+    run_id: str
+    app: str
+    owner: str = ""
+    queue: str = ""
+    size: int = 1
+    state: str
+    image: str = ""
+    counts: dict[ChildState, int] = {}
+    attempts: int = 0
+    waiting: Waiting | None = None
+    error: Problem | None = None
+    created_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    links: dict[str, str] = {}
+
+
+class HostDocument(Record):
+    """A container host, what it offers and what of it is taken."""
+
+    host_id: str
+    state: str
+    cpu: float
+    cpu_reserved: float
+    memory: int
+    """Bytes."""
+    memory_reserved: int
+    labels: dict[str, str] = {}
+    docker_version: str = ""
+    registered_at: Timestamp
+    seen_at: Timestamp
+    links: dict[str, str] = {}
+
+
+class EventDocument(Record):
+    """Something that happened; ``seq`` is the cursor."""
+
+    seq: int
+    at: Timestamp
+    product: str
+    subject: str
+    kind: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+class Repository(Record):
+    """One repository of the registry."""
+
+    name: str
+
+
+class TagDocument(Record):
+    """A tag of a repository."""
+
+    name: str
+    reference: str
+
+
+class ResolvedReference(Record):
+    """What a reference means right now."""
+
+    reference: str
+    digest: str
+    pinned: str
+
+
+class Health(Record):
+    """Whether the API's process and what it stands on answer."""
+
+    status: str
+    version: str
+    checks: dict[str, str]
+
+
+class LogChunk(Record):
+    """A piece of a log stream."""
+
+    text: str
+    attempt: int = 1
+
+
+class LogEnd(Record):
+    """The end of a log stream: the attempt's own end."""
+
+    state: str
+    reason: str | None = None
+    exit_code: int | None = None
+    message: str = ""

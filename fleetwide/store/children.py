@@ -1,0 +1,107 @@
+"""Array children as a batch job's attempts tell of them."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Integer, func
+from sqlalchemy import cast as sql_cast
+from sqlmodel import Session, col, select
+
+from fleetwide.models.base import Waiting
+from fleetwide.models.batch import Child, ChildState
+from fleetwide.models.containers import (
+    RETRY_BUDGET,
+    EndReason,
+    RetryBudget,
+    TaskState,
+)
+from fleetwide.store.tables import AttemptRow, JobRow
+
+
+def listing(session: Session, job: JobRow, *, first: int = 0, limit: int = 200) -> list[Child]:
+    """Children ``first`` to ``first + limit - 1`` of the array, by index."""
+    last = min(first + limit, job.size)
+    newest = {row.index: row for row in _newest(session, job, first, last)}
+    return [_child(job, index, newest.get(index)) for index in range(first, last)]
+
+
+def counts(session: Session, job: JobRow) -> dict[ChildState, int]:
+    """How many children stand where; the sum is the array's size."""
+    found = dict.fromkeys(ChildState, 0)
+    if job.result is not None and "succeeded" in job.result:
+        for state in (ChildState.SUCCEEDED, ChildState.FAILED, ChildState.CANCELLED):
+            found[state] = int(job.result.get(state, 0))
+        return found
+    rows = _newest(session, job, 0, job.size)
+    for row in rows:
+        found[child_state(job, row)] += 1
+    found[ChildState.PENDING] += job.size - len(rows)
+    return found
+
+
+def total_attempts(session: Session, job: JobRow) -> int:
+    """Attempts of all children together."""
+    query = select(func.count()).where(AttemptRow.job_id == job.id)
+    return session.exec(query).one()
+
+
+def oldest_wait(session: Session, job: JobRow) -> Waiting | None:
+    """Why the oldest attempt without a host has none."""
+    query = (
+        select(AttemptRow)
+        .where(AttemptRow.job_id == job.id, AttemptRow.state == TaskState.ACCEPTED)
+        .order_by(col(AttemptRow.id))
+        .limit(1)
+    )
+    row = session.exec(query).first()
+    return Waiting.model_validate(row.waiting) if row and row.waiting else None
+
+
+def child_state(job: JobRow, row: AttemptRow) -> ChildState:
+    """What the newest attempt of a child says about the child."""
+    if row.state == TaskState.ACCEPTED:
+        return ChildState.RETRYING if row.attempt > 1 else ChildState.PENDING
+    if row.state != TaskState.FINISHED:
+        return ChildState.RUNNING
+    reason = EndReason(row.reason or EndReason.PLATFORM_FAULT)
+    if reason is EndReason.NORMAL:
+        return ChildState.SUCCEEDED
+    if reason is EndReason.KILLED:
+        return ChildState.CANCELLED
+    return ChildState.RETRYING if _will_retry(job, row, reason) else ChildState.FAILED
+
+
+def _will_retry(job: JobRow, row: AttemptRow, reason: EndReason) -> bool:
+    if job.finished_at is not None:
+        return False
+    budget = RETRY_BUDGET[reason]
+    retries = int(job.spec.get("retry", {}).get("retries", 0))
+    return budget is RetryBudget.SYSTEM or (budget is RetryBudget.USER and row.attempt <= retries)
+
+
+def _newest(session: Session, job: JobRow, first: int, last: int) -> Sequence[AttemptRow]:
+    attempt = sql_cast(func.max(AttemptRow.attempt), Integer).label("attempt")
+    newest = (
+        select(col(AttemptRow.index).label("index"), attempt)
+        .where(AttemptRow.job_id == job.id, col(AttemptRow.index) >= first, AttemptRow.index < last)
+        .group_by(col(AttemptRow.index))
+        .subquery()
+    )
+    query = select(AttemptRow).join(
+        newest,
+        (col(AttemptRow.index) == newest.c.index) & (col(AttemptRow.attempt) == newest.c.attempt),
+    )
+    return session.exec(query.where(AttemptRow.job_id == job.id)).all()
+
+
+def _child(job: JobRow, index: int, row: AttemptRow | None) -> Child:
+    if row is None:
+        over = job.finished_at is not None
+        return Child(index=index, state=ChildState.CANCELLED if over else ChildState.PENDING)
+    return Child(
+        index=index,
+        state=child_state(job, row),
+        attempts=row.attempt,
+        exit_code=row.exit_code,
+        reason=EndReason(row.reason) if row.reason else None,
+        host_id=row.host_id,
+    )

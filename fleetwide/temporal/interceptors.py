@@ -1,0 +1,75 @@
+"""What happens around every workflow and activity, in one place.
+
+Activities get their ids bound to their logs and their errors turned into failures; workflows get
+their input counted.
+"""
+
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio import activity, workflow
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    ExecuteWorkflowInput,
+    Interceptor,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
+
+from fleetwide.errors import FleetwideError, InvalidInput
+from fleetwide.logs import bind
+from fleetwide.temporal.errors import as_application_error
+from fleetwide.validation import invalid_input
+
+
+class ActivityEdge(Interceptor):
+    """Gives every activity bound logs and errors that Temporal understands."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _ActivityEdgeInbound(next)
+
+
+class _ActivityEdgeInbound(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        info = activity.info()
+        bind(
+            workflow_id=info.workflow_id or "",
+            run_id=info.workflow_run_id or "",
+            activity=info.activity_type,
+            attempt=info.attempt,
+        )
+        try:
+            return await super().execute_activity(input)
+        except FleetwideError as error:
+            raise as_application_error(error) from error
+        except ValidationError as error:
+            raise as_application_error(invalid_input(error)) from error
+
+
+class WorkflowEdge(Interceptor):
+    """Refuses a workflow input that is missing or is not exactly one argument.
+
+    Without it the call of the run method raises a TypeError, which fails the workflow task and
+    not the workflow, so that the run would hang.
+    """
+
+    def workflow_interceptor_class(
+        self,
+        input: WorkflowInterceptorClassInput,  # noqa: A002, ARG002
+    ) -> type[WorkflowInboundInterceptor] | None:
+        return _WorkflowEdgeInbound
+
+
+class _WorkflowEdgeInbound(WorkflowInboundInterceptor):
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
+        given = [argument for argument in input.args if argument is not None]
+        if len(given) != 1:
+            raise as_application_error(
+                InvalidInput.for_field(
+                    "input",
+                    f"{workflow.info().workflow_type} takes exactly one JSON object, "
+                    f"{len(given)} were given",
+                )
+            )
+        return await super().execute_workflow(input)

@@ -1,0 +1,56 @@
+"""The one worker factory: sandbox, heartbeats, shutdown and errors are the same everywhere."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from fleetwide.temporal.interceptors import ActivityEdge, WorkflowEdge
+
+# Passed through: models and signatures, which hold no clock and no randomness of their own.
+# Never the workflows themselves, or the sandbox would no longer see what they call.
+PASSED_THROUGH = ("fleetwide", "activities", "opentelemetry", "structlog")
+
+HEARTBEAT_THROTTLE = timedelta(seconds=1)
+GRACEFUL_SHUTDOWN = timedelta(seconds=15)
+
+
+@dataclass(frozen=True)
+class WorkerRole:
+    """What one worker polls and runs."""
+
+    task_queue: str
+    workflows: Sequence[type] = ()
+    activities: Sequence[Callable[..., Any]] = ()
+    max_activities: int = 50
+    max_workflow_tasks: int = 16
+
+
+def sandbox() -> WorkflowRunner:
+    """The runner for all workflows, in workers, tests and replays."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
+    )
+
+
+def make_worker(client: Client, role: WorkerRole) -> Worker:
+    """A worker for ``role``; run it with ``async with`` or ``run()``."""
+    return Worker(
+        client,
+        task_queue=role.task_queue,
+        workflows=role.workflows,
+        activities=role.activities,
+        activity_executor=ThreadPoolExecutor(role.max_activities, f"activity-{role.task_queue}"),
+        workflow_runner=sandbox() if role.workflows else UnsandboxedWorkflowRunner(),
+        interceptors=[ActivityEdge(), WorkflowEdge()],
+        max_concurrent_activities=role.max_activities,
+        max_concurrent_workflow_tasks=role.max_workflow_tasks if role.workflows else None,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )

@@ -1,0 +1,47 @@
+"""The scheduler: places pending attempts on hosts, tells the workflows, watches and cleans up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from fleetwide.store.session import Store
+from workers.placing import Placer
+from workers.process import Process, run
+from workers.watching import Watcher
+
+TICK_SECONDS = 0.015
+WATCH_SECONDS = 1.0
+RECONCILE_SECONDS = 10.0
+
+log = structlog.get_logger()
+
+
+async def serve(process: Process) -> None:
+    """Three loops side by side; a failing turn is logged and the next one tries again."""
+    store = Store.open(process.settings.database_url.get_secret_value())
+    placer, watcher = Placer(store, process.client), Watcher(store, process.client)
+    loops = [
+        _every(TICK_SECONDS, placer.tick),
+        _every(WATCH_SECONDS, watcher.watch_hosts),
+        _every(RECONCILE_SECONDS, watcher.reconcile),
+    ]
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    await process.stop.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _every(seconds: float, turn: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await turn()
+        except Exception:
+            log.exception("scheduler turn failed", turn=turn.__name__)
+            await asyncio.sleep(1)
+        await asyncio.sleep(seconds)
+
+
+def main() -> None:
+    run("scheduler", serve)
