@@ -48,7 +48,7 @@ def choose_python() -> None:
         return
     for minor in range(14, MINIMUM[1] - 1, -1):
         other = shutil.which(f"python3.{minor}")
-        if other:
+        if other and subprocess.run([other, "-c", ""], check=False).returncode == 0:
             os.execv(other, [other, *sys.argv])  # noqa: S606 (the same program, a newer Python)
     found = ".".join(map(str, sys.version_info[:3]))
     fail(

@@ -47,6 +47,12 @@ def _assignments(text: str) -> str:
     return text
 
 
+def _words(text: str) -> str:
+    if not shlex.split(text):
+        raise ValueError("must name a program")
+    return text
+
+
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_one_value)]
 Template = Annotated[str, Field(min_length=1), AfterValidator(_known_placeholders)]
 AttributeType = Literal["Text", "Keyword", "Int", "Double", "Bool", "Datetime", "KeywordList"]
@@ -109,7 +115,7 @@ class Server(Section):
 class Process(Section):
     """One supervised process."""
 
-    command: Template
+    command: Annotated[Template, AfterValidator(_words)]
     port: Port | None = None
     metrics_port: Port | None = None
     """Port of its Prometheus metrics, given to it as FLEETWIDE_METRICS_ADDRESS."""

@@ -16,7 +16,11 @@ class UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        try:
+            self.sock.connect(str(self._path))
+        except OSError:
+            self.sock.close()
+            raise
 
 
 class UnixTransport(xmlrpc.client.Transport):
@@ -28,5 +32,6 @@ class UnixTransport(xmlrpc.client.Transport):
         self._timeout = timeout
 
     def make_connection(self, host: tuple[str, dict[str, str]] | str) -> UnixConnection:
-        del host
-        return UnixConnection(self._path, self._timeout)
+        connection = UnixConnection(self._path, self._timeout)
+        self._connection = (host, connection)  # where the base class looks for what to close
+        return connection
