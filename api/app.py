@@ -1,0 +1,60 @@
+"""Puts the API together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+
+from api import problems
+from api.deps import Platform
+from api.middleware import RequestEdge
+from api.routers import bakery, baseos, batch, containers, events, operations, registry
+from fleetwide import __version__
+from fleetwide.models.documents import Problem
+from fleetwide.settings import Settings
+
+DESCRIPTION = """
+Build the operating system, bake workloads onto it, host the images, run containers and batch.
+Every start answers `202` with an operation; `?wait=<seconds>` waits for its end. Every error is
+`application/problem+json` with a stable `code`, the wrong `fields`, and a `hint` to paste.
+"""
+ERRORS = (404, 409, 422, 503)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application; it opens what it stands on when it starts up."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.platform = Platform.open(settings)
+        try:
+            yield
+        finally:
+            app.state.platform.close()
+
+    app = FastAPI(
+        title="Fleetwide",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        responses={status: _problem_response(status) for status in ERRORS},
+    )
+    problems.install(app)
+    app.add_middleware(RequestEdge)
+    for module in (baseos, bakery, containers, batch, registry, events, operations):
+        app.include_router(module.router)
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    return app
+
+
+def _problem_response(status: int) -> dict[str, object]:
+    return {
+        "model": Problem,
+        "description": problems.plain_problem(status, "").title,
+        "content": {problems.MEDIA_TYPE: {}},
+    }

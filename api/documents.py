@@ -1,0 +1,160 @@
+"""Rows of the database as the API's documents."""
+
+from collections.abc import Sequence
+
+from sqlmodel import Session
+
+from api.links import links_of, ui_page
+from fleetwide.models.bakery import BakedImage
+from fleetwide.models.base import Waiting
+from fleetwide.models.baseos import Channel
+from fleetwide.models.batch import BatchState
+from fleetwide.models.containers import AttemptKey, AttemptResult, EndReason, TaskState
+from fleetwide.models.documents import (
+    AttemptDocument,
+    ChannelDocument,
+    EventDocument,
+    HostDocument,
+    ImageDocument,
+    JobDocument,
+    ReleaseDocument,
+    TaskDocument,
+)
+from fleetwide.settings import Settings
+from fleetwide.store import children, jobs, releases
+from fleetwide.store.tables import (
+    AttemptRow,
+    ChannelRow,
+    EventRow,
+    HostRow,
+    ImageRow,
+    JobRow,
+    OSReleaseRow,
+)
+
+
+def release_document(settings: Settings, session: Session, row: OSReleaseRow) -> ReleaseDocument:
+    release = releases.to_model(session, row)
+    links = links_of(settings, row.workflow_id, row.run_id)
+    return ReleaseDocument(**release.model_dump(), run_id=row.run_id, links=links)
+
+
+def channel_document(row: ChannelRow) -> ChannelDocument:
+    return ChannelDocument(
+        name=row.name,
+        channel=Channel(row.channel),
+        version=row.version,
+        updated_at=row.updated_at,
+    )
+
+
+def image_document(settings: Settings, row: ImageRow) -> ImageDocument:
+    image = BakedImage.model_validate(row.image)
+    links = links_of(settings, row.workflow_id, "")
+    return ImageDocument(**image.model_dump(), owner=row.owner, links=links)
+
+
+def attempt_document(row: AttemptRow) -> AttemptDocument:
+    evidence = AttemptResult.model_validate(row.result) if row.result else None
+    return AttemptDocument(
+        index=row.index,
+        attempt=row.attempt,
+        state=TaskState(row.state),
+        reason=EndReason(row.reason) if row.reason else None,
+        message=row.message,
+        exit_code=row.exit_code,
+        signal=evidence.signal if evidence else None,
+        oom_killed=row.oom_killed,
+        host_id=row.host_id,
+        waiting=Waiting.model_validate(row.waiting) if row.waiting else None,
+        last_lines=evidence.last_lines if evidence else [],
+        accepted_at=row.accepted_at,
+        launched_at=row.launched_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def log_key(job: JobRow, attempt: AttemptRow) -> str:
+    """Where the attempt's log lies; it is known before the attempt has ended."""
+    key = AttemptKey(
+        workflow_id=job.workflow_id,
+        run_id=job.run_id,
+        index=attempt.index,
+        attempt=attempt.attempt,
+    )
+    return attempt.log_key or key.log_key()
+
+
+def task_state(job: JobRow, attempts: Sequence[AttemptRow]) -> TaskState:
+    """The task is where its newest attempt is, and finished only when it is booked as such."""
+    if job.finished_at is not None:
+        return TaskState.FINISHED
+    newest = TaskState(attempts[-1].state) if attempts else TaskState.ACCEPTED
+    return TaskState.ACCEPTED if newest is TaskState.FINISHED else newest
+
+
+def task_document(settings: Settings, session: Session, job: JobRow) -> TaskDocument:
+    assert job.id is not None
+    rows = jobs.attempts(session, job.id)
+    last = attempt_document(rows[-1]) if rows else None
+    return TaskDocument(
+        id=job.workflow_id.removeprefix("task/"),
+        workflow_id=job.workflow_id,
+        run_id=job.run_id,
+        app=job.app,
+        owner=job.owner,
+        state=task_state(job, rows),
+        image=job.image,
+        host_id=last.host_id if last else None,
+        reason=last.reason if last else None,
+        message=last.message if last else "",
+        exit_code=last.exit_code if last else None,
+        waiting=last.waiting if last else None,
+        attempts=[attempt_document(row) for row in rows],
+        created_at=job.created_at,
+        finished_at=job.finished_at,
+        links=links_of(settings, job.workflow_id, job.run_id),
+    )
+
+
+def job_document(settings: Settings, session: Session, job: JobRow) -> JobDocument:
+    running = job.finished_at is None
+    return JobDocument(
+        id=job.workflow_id.removeprefix("batch/"),
+        workflow_id=job.workflow_id,
+        run_id=job.run_id,
+        app=job.app,
+        owner=job.owner,
+        queue=job.queue,
+        size=job.size,
+        state=BatchState.RUNNING if running else job.state,
+        image=job.image,
+        counts=children.counts(session, job),
+        attempts=children.total_attempts(session, job),
+        waiting=children.oldest_wait(session, job) if running else None,
+        created_at=job.created_at,
+        finished_at=job.finished_at,
+        links=links_of(settings, job.workflow_id, job.run_id),
+    )
+
+
+def host_document(settings: Settings, row: HostRow, taken: tuple[int, int]) -> HostDocument:
+    cpu_taken, memory_taken = taken
+    return HostDocument(
+        host_id=row.host_id,
+        state=row.state,
+        cpu=row.cpu_milli / 1000,
+        cpu_reserved=cpu_taken / 1000,
+        memory=row.memory_bytes,
+        memory_reserved=memory_taken,
+        labels=row.labels,
+        docker_version=row.docker_version,
+        registered_at=row.registered_at,
+        seen_at=row.seen_at,
+        links={"ui": ui_page(settings, f"host/{row.host_id}", "").rstrip("/")},
+    )
+
+
+def event_document(row: EventRow) -> EventDocument:
+    return EventDocument.model_validate(row, from_attributes=True)

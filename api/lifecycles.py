@@ -1,0 +1,246 @@
+"""The one place where the API speaks Temporal: start, wait, describe, change, cancel."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import (
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.deps import Platform
+from api.links import links_of
+from api.problems import problem_of
+from fleetwide.errors import (
+    Conflict,
+    FleetwideError,
+    InvalidInput,
+    NotFound,
+    ServiceUnavailable,
+)
+from fleetwide.models.documents import Operation, OperationStatus, Problem
+from fleetwide.registry.digests import canonical_json
+from fleetwide.temporal.errors import from_application_error
+
+CONTROL_QUEUE = "control"
+RPC_TIMEOUT = timedelta(seconds=10)
+UPDATE_SECONDS = 30.0
+REQUEST_MEMO = "request"
+MAX_SUMMARY_BYTES = 400
+
+# Total over Temporal's statuses (a test asserts it).
+STATUS: dict[WorkflowExecutionStatus, OperationStatus] = {
+    WorkflowExecutionStatus.RUNNING: OperationStatus.RUNNING,
+    WorkflowExecutionStatus.CONTINUED_AS_NEW: OperationStatus.RUNNING,
+    WorkflowExecutionStatus.COMPLETED: OperationStatus.COMPLETED,
+    WorkflowExecutionStatus.FAILED: OperationStatus.FAILED,
+    WorkflowExecutionStatus.CANCELED: OperationStatus.CANCELLED,
+    WorkflowExecutionStatus.TERMINATED: OperationStatus.TERMINATED,
+    WorkflowExecutionStatus.TIMED_OUT: OperationStatus.TIMED_OUT,
+}
+
+
+@dataclass(frozen=True)
+class Start:
+    """One workflow to start.
+
+    ``unique`` refuses an id that is in use instead of joining it; ``compare`` joins only a
+    workflow that was started for an equal request.
+    """
+
+    workflow_type: str
+    workflow_id: str
+    spec: BaseModel
+    summary: str
+    reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE
+    unique: bool = False
+    compare: bool = False
+    attributes: TypedSearchAttributes = field(default_factory=lambda: TypedSearchAttributes([]))
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells equal requests from different ones under the same id."""
+        document = self.spec.model_dump(mode="json")
+        return hashlib.sha256(canonical_json(document)).hexdigest()
+
+
+def idempotent_id(key: str) -> str:
+    """The id that an idempotency key always stands for."""
+    return "k" + hashlib.sha256(key.encode()).hexdigest()[:25]
+
+
+@asynccontextmanager
+async def translated(workflow_id: str) -> AsyncIterator[None]:
+    """Turn the errors of a Temporal client into ours."""
+    try:
+        yield
+    except WorkflowUpdateFailedError as error:
+        raise failure_of(error.cause) from error
+    except RPCError as error:
+        raise _of_rpc(error, workflow_id) from error
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+        raise ServiceUnavailable(
+            f"no worker answered for {workflow_id} in time", hint="fleetwide dev status"
+        ) from error
+
+
+def _of_rpc(error: RPCError, workflow_id: str) -> FleetwideError:
+    if error.status is RPCStatusCode.NOT_FOUND:
+        if "already completed" in error.message:
+            return Conflict(f"{workflow_id} has ended already")
+        return NotFound(f"there is no workflow {workflow_id}")
+    if error.status is RPCStatusCode.INVALID_ARGUMENT:
+        return InvalidInput(f"Temporal refuses {workflow_id[:100]!r}: {error.message}")
+    return ServiceUnavailable(
+        f"Temporal does not answer: {error.message}", hint="fleetwide dev status"
+    )
+
+
+def failure_of(error: BaseException | None) -> FleetwideError:
+    """The innermost failure in our own classes; Temporal wraps an activity's in its own."""
+    while isinstance(error, FailureError) and not isinstance(error, ApplicationError):
+        if error.cause is None:
+            break
+        error = error.cause
+    if isinstance(error, ApplicationError):
+        return from_application_error(error)
+    return FleetwideError(str(error) or "the workflow failed")
+
+
+async def start(platform: Platform, request: Start) -> WorkflowHandle[Any, Any]:
+    """Start the workflow, or join the one of the same id.
+
+    Raises:
+        Conflict: the id is in use and must be new.
+        InvalidInput: the id (an idempotency key) was used for another request.
+    """
+    client = await platform.temporal.client()
+    async with translated(request.workflow_id):
+        try:
+            handle = await _start(client, request)
+        except WorkflowAlreadyStartedError as error:
+            if request.unique:
+                raise Conflict(f"{request.workflow_id} exists already") from error
+            handle = client.get_workflow_handle(request.workflow_id)
+        if request.compare:
+            await _refuse_another_request(handle, request)
+    return handle
+
+
+async def _refuse_another_request(handle: WorkflowHandle[Any, Any], request: Start) -> None:
+    known = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+    if await known.memo_value(REQUEST_MEMO, None) != request.fingerprint:
+        raise InvalidInput.for_field(
+            "Idempotency-Key",
+            "was used before for another request",
+            hint="use a new key for a new request",
+        )
+
+
+async def _start(client: Client, request: Start) -> WorkflowHandle[Any, Any]:
+    return await client.start_workflow(
+        request.workflow_type,
+        request.spec,
+        id=request.workflow_id,
+        task_queue=CONTROL_QUEUE,
+        id_reuse_policy=request.reuse,
+        id_conflict_policy=WorkflowIDConflictPolicy.FAIL
+        if request.unique
+        else WorkflowIDConflictPolicy.USE_EXISTING,
+        memo={REQUEST_MEMO: request.fingerprint},
+        search_attributes=request.attributes,
+        static_summary=_cut(request.summary),
+        rpc_timeout=RPC_TIMEOUT,
+    )
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line.encode()[:MAX_SUMMARY_BYTES].decode(errors="ignore")
+
+
+async def wait_end(handle: WorkflowHandle[Any, Any], seconds: float) -> None:
+    """Return when the workflow has ended or the time is over, whichever comes first."""
+    if seconds <= 0:
+        return
+    async with translated(handle.id):
+        try:
+            await asyncio.wait_for(handle.result(), seconds)
+        except (WorkflowFailureError, TimeoutError):
+            return
+
+
+async def operation(platform: Platform, workflow_id: str, run_id: str | None = None) -> Operation:
+    """The run as a document; its result or its failure when it has ended."""
+    client = await platform.temporal.client()
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+    async with translated(workflow_id):
+        known = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+        result, error = await _outcome(client, known)
+        summary = await known.static_summary() or ""
+    return Operation(
+        id=workflow_id.partition("/")[2] or workflow_id,
+        workflow_id=workflow_id,
+        run_id=known.run_id,
+        workflow_type=known.workflow_type,
+        status=status_of(known),
+        summary=summary,
+        started_at=known.start_time,
+        closed_at=known.close_time,
+        result=result,
+        error=error,
+        links=links_of(platform.settings, workflow_id, known.run_id),
+    )
+
+
+def status_of(known: WorkflowExecutionDescription) -> OperationStatus:
+    assert known.status is not None
+    return STATUS[known.status]
+
+
+async def _outcome(
+    client: Client, known: WorkflowExecutionDescription
+) -> tuple[Any, Problem | None]:
+    if status_of(known) is OperationStatus.RUNNING:
+        return None, None
+    handle = client.get_workflow_handle(known.id, run_id=known.run_id)
+    try:
+        return await handle.result(rpc_timeout=RPC_TIMEOUT), None
+    except WorkflowFailureError as error:
+        return None, problem_of(failure_of(error.cause))
+
+
+async def update(platform: Platform, workflow_id: str, name: str, argument: BaseModel) -> Any:
+    """Run an update to its end and return what it returned."""
+    client = await platform.temporal.client()
+    handle = client.get_workflow_handle(workflow_id)
+    async with translated(workflow_id):
+        return await asyncio.wait_for(handle.execute_update(name, argument), UPDATE_SECONDS)
+
+
+async def cancel(platform: Platform, workflow_id: str, reason: str) -> None:
+    """Ask the workflow to stop and clean up after itself."""
+    client = await platform.temporal.client()
+    async with translated(workflow_id):
+        handle = client.get_workflow_handle(workflow_id)
+        if status_of(await handle.describe(rpc_timeout=RPC_TIMEOUT)) is not OperationStatus.RUNNING:
+            raise Conflict(f"{workflow_id} has ended already")
+        await handle.cancel(reason=reason, rpc_timeout=RPC_TIMEOUT)

@@ -1,0 +1,45 @@
+"""Addresses in answers: the API's own pages and Temporal's Web UI."""
+
+from urllib.parse import quote
+
+from fleetwide.settings import Settings
+
+
+def ui_page(settings: Settings, workflow_id: str, run_id: str) -> str:
+    """The run's page in the Temporal Web UI."""
+    base = settings.temporal_ui_url.rstrip("/")
+    namespace = quote(settings.temporal_namespace, safe="")
+    return f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}/{run_id}"
+
+
+def thing_page(workflow_id: str) -> str:
+    """The page of the thing that a workflow is the lifecycle of."""
+    kind, _, name = workflow_id.partition("/")
+    known = {
+        "os": "/v1/os/releases",
+        "bake": "/v1/bakes",
+        "task": "/v1/tasks",
+        "batch": "/v1/batch/jobs",
+    }
+    if kind in known and name:
+        return f"{known[kind]}/{quote(name)}"
+    return operation_page(workflow_id)
+
+
+def operation_page(workflow_id: str) -> str:
+    """The page of any workflow."""
+    return f"/v1/operations/{quote(workflow_id)}"
+
+
+def links_of(settings: Settings, workflow_id: str, run_id: str) -> dict[str, str]:
+    """Links of a thing that has a workflow."""
+    links = {
+        "self": thing_page(workflow_id),
+        "operation": operation_page(workflow_id),
+        "ui": ui_page(settings, workflow_id, run_id),
+    }
+    if workflow_id.startswith("task/"):
+        links["logs"] = f"{links['self']}/logs"
+    if workflow_id.startswith("batch/"):
+        links["children"] = f"{links['self']}/children"
+    return links

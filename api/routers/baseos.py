@@ -1,0 +1,185 @@
+"""BaseOS: builds, releases and channels."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+from sqlmodel import Session
+from starlette.concurrency import run_in_threadpool
+from temporalio.client import WorkflowHandle
+from temporalio.common import WorkflowIDReusePolicy
+
+from api import lifecycles
+from api.deps import CursorDep, LimitQuery, Platform, PlatformDep, WaitQuery, next_cursor
+from api.documents import channel_document, release_document
+from api.examples import KILL, OS_SPEC, PROMOTE
+from api.lifecycles import Start
+from api.starts import answer
+from fleetwide.baseos.versions import next_version
+from fleetwide.errors import Conflict
+from fleetwide.models.baseos import OSImageSpec, PromoteRequest, ReleaseState
+from fleetwide.models.containers import KillRequest
+from fleetwide.models.documents import (
+    ChannelDocument,
+    Operation,
+    OperationStatus,
+    Page,
+    ReleaseDocument,
+)
+from fleetwide.store import releases
+from fleetwide.temporal import search_attributes as attributes
+
+POLL_SECONDS = 0.3
+MAX_VERSION_TRIES = 20
+# A version may be built again only when nothing came of it.
+FREE_STATES = frozenset({ReleaseState.FAILED, ReleaseState.WITHDRAWN})
+
+router = APIRouter(prefix="/v1/os", tags=["baseos"])
+
+
+@router.post("/builds", status_code=202)
+async def build(
+    platform: PlatformDep,
+    response: Response,
+    spec: Annotated[OSImageSpec, Body(openapi_examples=OS_SPEC)],
+    wait: WaitQuery = 0,
+) -> Operation:
+    """Build an OS release. Done means: it is on the candidate channel."""
+    handle = await _start(platform, spec)
+    await _wait_for_candidate(platform, handle, wait)
+    return await answer(platform, response, handle.id)
+
+
+async def _start(platform: Platform, spec: OSImageSpec) -> WorkflowHandle[object, object]:
+    """Start under the asked version, or under the first free one of today."""
+    if spec.version is not None:
+        return await lifecycles.start(platform, await run_in_threadpool(_claim, platform, spec))
+    taken = await run_in_threadpool(_versions, platform, spec.name)
+    for _ in range(MAX_VERSION_TRIES):
+        version = next_version(taken, datetime.now(UTC).date())
+        chosen = spec.model_copy(update={"version": version})
+        try:
+            return await lifecycles.start(platform, _start_of(chosen, version))
+        except Conflict:
+            taken.append(version)
+    raise Conflict(
+        f"no free version of {spec.name} was found for today", hint="give a version of your own"
+    )
+
+
+def _versions(platform: Platform, name: str) -> list[str]:
+    with platform.store.read() as session:
+        return releases.versions(session, name)
+
+
+def _claim(platform: Platform, spec: OSImageSpec) -> Start:
+    assert spec.version is not None
+    with platform.store.read() as session:
+        row = releases.find(session, spec.name, spec.version)
+    if row is not None and row.state not in FREE_STATES:
+        raise Conflict(
+            f"OS release {spec.name} {spec.version} exists already ({row.state}), "
+            f"made by {row.workflow_id}",
+            hint="give another version, or none to get the next free one",
+        )
+    return _start_of(spec, spec.version)
+
+
+def _start_of(spec: OSImageSpec, version: str) -> Start:
+    return Start(
+        workflow_type="OSImageBuild",
+        workflow_id=f"os/{spec.name}/{version}",
+        spec=spec,
+        summary=f"{spec.name} {version}: {spec.distribution} {spec.suite} {spec.architecture}",
+        reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+        unique=True,
+        attributes=attributes.pairs(
+            {
+                attributes.APP: spec.name,
+                attributes.OWNER: spec.owner,
+                attributes.PRODUCT: "baseos",
+                attributes.OS_RELEASE: f"{spec.name}:{version}",
+            }
+        ),
+    )
+
+
+async def _wait_for_candidate(
+    platform: Platform, handle: WorkflowHandle[object, object], seconds: float
+) -> None:
+    """The workflow stays open for promotion, so the release's row tells when the build is done."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < deadline:
+        if await run_in_threadpool(_is_built, platform, handle):
+            return
+        operation = await lifecycles.operation(platform, handle.id)
+        if operation.status is not OperationStatus.RUNNING:
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _is_built(platform: Platform, handle: WorkflowHandle[object, object]) -> bool:
+    with platform.store.read() as session:
+        row = releases.of_run(session, handle.id, handle.first_execution_run_id or "")
+    return row is not None and row.state != ReleaseState.BUILDING
+
+
+@router.get("/releases")
+def list_releases(
+    platform: PlatformDep,
+    cursor: CursorDep,
+    name: str | None = None,
+    limit: LimitQuery = 50,
+) -> Page[ReleaseDocument]:
+    """Releases, newest first."""
+    with platform.store.read() as session:
+        rows = releases.listing(session, name=name, before=cursor, limit=limit)
+        items = [release_document(platform.settings, session, row) for row in rows]
+    return Page(items=items, next=next_cursor(items, limit, rows[-1].id if rows else None))
+
+
+@router.get("/channels")
+def list_channels(platform: PlatformDep, name: str | None = None) -> Page[ChannelDocument]:
+    """Channels of one line or of all."""
+    with platform.store.read() as session:
+        return Page(items=[channel_document(row) for row in releases.channels(session, name)])
+
+
+@router.get("/releases/{name}/{pointer}")
+def get_release(platform: PlatformDep, name: str, pointer: str) -> ReleaseDocument:
+    """One release by its version, a channel or its digest; also one that is still building."""
+    with platform.store.read() as session:
+        return _document(platform, session, name, pointer)
+
+
+def _document(platform: Platform, session: Session, name: str, pointer: str) -> ReleaseDocument:
+    row = releases.find(session, name, pointer) or releases.resolve(session, name, pointer)
+    return release_document(platform.settings, session, row)
+
+
+@router.post("/releases/{name}/{pointer}/promote")
+async def promote(
+    platform: PlatformDep,
+    name: str,
+    pointer: str,
+    request: Annotated[PromoteRequest, Body(openapi_examples=PROMOTE)],
+) -> ReleaseDocument:
+    """Let a channel point at the release."""
+    release = await run_in_threadpool(get_release, platform, name, pointer)
+    await lifecycles.update(platform, release.workflow_id, "promote", request)
+    return await run_in_threadpool(get_release, platform, name, release.version)
+
+
+@router.post("/releases/{name}/{version}/cancel", status_code=202)
+async def cancel(
+    platform: PlatformDep,
+    response: Response,
+    name: str,
+    version: str,
+    request: Annotated[KillRequest, Body(openapi_examples=KILL)],
+) -> Operation:
+    """Stop a build, or withdraw a candidate that is still open for promotion."""
+    workflow_id = f"os/{name}/{version}"
+    await lifecycles.cancel(platform, workflow_id, request.reason)
+    return await answer(platform, response, workflow_id)

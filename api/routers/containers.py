@@ -1,0 +1,153 @@
+"""Titus: container tasks, their logs, and the hosts that they run on."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Header, Query, Response
+from starlette.concurrency import run_in_threadpool
+from ulid import ULID
+
+from api import lifecycles
+from api.admission import require_image
+from api.deps import CursorDep, LimitQuery, Platform, PlatformDep, WaitQuery, next_cursor
+from api.documents import host_document, task_document
+from api.examples import KILL, TASK_SPEC
+from api.lifecycles import Start, idempotent_id
+from api.logs import LogRequest, log_response
+from api.starts import start_and_answer
+from fleetwide.errors import NotFound
+from fleetwide.models.containers import ContainerTaskSpec, KillRequest, TaskState
+from fleetwide.models.documents import (
+    HostDocument,
+    Operation,
+    OperationStatus,
+    Page,
+    TaskDocument,
+)
+from fleetwide.store import hosts, jobs
+from fleetwide.temporal import search_attributes as attributes
+
+router = APIRouter(prefix="/v1", tags=["containers"])
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
+
+
+@router.post("/tasks", status_code=202)
+async def run_task(
+    platform: PlatformDep,
+    response: Response,
+    spec: Annotated[ContainerTaskSpec, Body(openapi_examples=TASK_SPEC)],
+    idempotency_key: IdempotencyKey = None,
+    wait: WaitQuery = 0,
+) -> Operation:
+    """Run one container to its end on a host that the scheduler chooses."""
+    await run_in_threadpool(require_image, platform.registry, spec.container)
+    task_id = idempotent_id(idempotency_key) if idempotency_key else str(ULID()).lower()
+    start = Start(
+        workflow_type="ContainerTask",
+        workflow_id=f"task/{task_id}",
+        spec=spec,
+        summary=f"{spec.app}: {spec.container.image}",
+        compare=idempotency_key is not None,
+        attributes=attributes.pairs(
+            {
+                attributes.APP: spec.app,
+                attributes.OWNER: spec.owner,
+                attributes.PRODUCT: "containers",
+            }
+        ),
+    )
+    return await start_and_answer(platform, response, start, wait)
+
+
+@router.get("/tasks")
+def list_tasks(
+    platform: PlatformDep,
+    cursor: CursorDep,
+    app: str | None = None,
+    state: TaskState | None = None,
+    limit: LimitQuery = 50,
+) -> Page[TaskDocument]:
+    """Tasks, newest first."""
+    with platform.store.read() as session:
+        rows = jobs.listing(session, "task", state=state, app=app, before=cursor, limit=limit)
+        items = [task_document(platform.settings, session, row) for row in rows]
+    return Page(items=items, next=next_cursor(items, limit, rows[-1].id if rows else None))
+
+
+@router.get("/tasks/{task_id}")
+async def get_task(platform: PlatformDep, task_id: str) -> TaskDocument:
+    """A task with its attempts, the reason of a wait, and the evidence of its end."""
+    known = await run_in_threadpool(_find, platform, task_id)
+    return known or await _not_booked_yet(platform, task_id)
+
+
+def _find(platform: Platform, task_id: str) -> TaskDocument | None:
+    with platform.store.read() as session:
+        row = jobs.find(session, f"task/{task_id}")
+        return task_document(platform.settings, session, row) if row else None
+
+
+async def _not_booked_yet(platform: Platform, task_id: str) -> TaskDocument:
+    """What Temporal knows of a task whose row no worker has written, or ever will."""
+    operation = await _operation(platform, task_id)
+    running = operation.status is OperationStatus.RUNNING
+    return TaskDocument(
+        id=task_id,
+        workflow_id=operation.workflow_id,
+        run_id=operation.run_id,
+        app=operation.summary.partition(":")[0],
+        state=TaskState.ACCEPTED if running else TaskState.FINISHED,
+        image=operation.summary.partition(": ")[2],
+        message="" if running else (operation.error.detail if operation.error else ""),
+        error=operation.error,
+        created_at=operation.started_at,
+        finished_at=operation.closed_at,
+        links=operation.links,
+    )
+
+
+async def _operation(platform: Platform, task_id: str) -> Operation:
+    try:
+        return await lifecycles.operation(platform, f"task/{task_id}")
+    except NotFound as error:
+        raise NotFound(f"there is no task {task_id}", hint="fleetwide task list") from error
+
+
+@router.post("/tasks/{task_id}/cancel")
+async def cancel_task(
+    platform: PlatformDep,
+    task_id: str,
+    request: Annotated[KillRequest, Body(openapi_examples=KILL)],
+) -> TaskDocument:
+    """Stop the container and end the task; the reason is kept with it."""
+    await lifecycles.update(platform, f"task/{task_id}", "kill", request)
+    return await get_task(platform, task_id)
+
+
+@router.get("/tasks/{task_id}/logs", response_class=Response)
+async def task_logs(
+    platform: PlatformDep,
+    task_id: str,
+    request: Annotated[LogRequest, Query()],
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The newest attempt's log as text; with ``follow`` as server-sent events until it ends.
+
+    An event's id is ``<attempt>:<byte offset behind it>``; send it as Last-Event-ID to go on.
+    """
+    await get_task(platform, task_id)
+    return await log_response(platform, f"task/{task_id}", 0, request, last_event_id)
+
+
+@router.get("/hosts")
+def list_hosts(platform: PlatformDep) -> Page[HostDocument]:
+    """Container hosts: what they offer and what of it is reserved."""
+    with platform.store.read() as session:
+        taken = hosts.reserved(session)
+        rows = hosts.listing(session)
+        return Page(
+            items=[
+                host_document(platform.settings, row, taken.get(row.host_id, (0, 0)))
+                for row in rows
+            ]
+        )

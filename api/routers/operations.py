@@ -1,0 +1,57 @@
+"""Any workflow by its id, and the health of what the API stands on."""
+
+import asyncio
+from datetime import timedelta
+
+from fastapi import APIRouter, Response
+from sqlalchemy import text
+from starlette.concurrency import run_in_threadpool
+
+from api import lifecycles
+from api.deps import Platform, PlatformDep
+from fleetwide import __version__
+from fleetwide.errors import FleetwideError
+from fleetwide.models.documents import Health, Operation
+
+HEALTH_TIMEOUT = timedelta(seconds=2)
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/v1/operations/{workflow_id:path}")
+async def get_operation(platform: PlatformDep, workflow_id: str) -> Operation:
+    """A workflow run: status, result or failure, and its page in the Temporal Web UI."""
+    return await lifecycles.operation(platform, workflow_id)
+
+
+@router.get("/healthz")
+async def healthz(platform: PlatformDep, response: Response) -> Health:
+    """200 when the process, the database and Temporal answer; else 503 and which does not."""
+    temporal, database = await asyncio.gather(_temporal(platform), _database(platform))
+    checks = {"temporal": temporal, "database": database}
+    healthy = set(checks.values()) == {"ok"}
+    response.status_code = 200 if healthy else 503
+    return Health(status="ok" if healthy else "unhealthy", version=__version__, checks=checks)
+
+
+async def _temporal(platform: Platform) -> str:
+    try:
+        client = await platform.temporal.client()
+        async with lifecycles.translated("health"):
+            healthy = await client.service_client.check_health(timeout=HEALTH_TIMEOUT)
+    except FleetwideError as error:
+        return error.message
+    return "ok" if healthy else "not serving"
+
+
+async def _database(platform: Platform) -> str:
+    try:
+        await run_in_threadpool(_select_one, platform)
+    except Exception:
+        return "does not answer"
+    return "ok"
+
+
+def _select_one(platform: Platform) -> None:
+    with platform.store.read() as session:
+        session.connection().execute(text("SELECT 1"))
