@@ -210,3 +210,14 @@ class ServiceUnavailable(PlatformError):
     """Another part of the platform did not answer."""
 
     code = ErrorCode.SERVICE_UNAVAILABLE
+
+
+def error_class(code: str) -> type[FleetwideError]:
+    """The class that a code stands for; the base class for a code that is not known here."""
+    families = (FleetwideError, UserError, PlatformError)
+    leaves = [cls for cls in _subclasses(FleetwideError) if cls not in families]
+    return next((cls for cls in leaves if cls.code == code), FleetwideError)
+
+
+def _subclasses(cls: type[FleetwideError]) -> list[type[FleetwideError]]:
+    return [item for sub in cls.__subclasses__() for item in (sub, *_subclasses(sub))]

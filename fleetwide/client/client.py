@@ -1,0 +1,294 @@
+"""The client's methods, one per route, grouped by product."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self, TypeVar
+
+import httpx2
+
+from fleetwide.client.transport import Query, Transport, segment
+from fleetwide.models.bakery import BakeSpec
+from fleetwide.models.baseos import Channel, OSImageSpec, PromoteRequest
+from fleetwide.models.batch import BatchJobSpec, Child
+from fleetwide.models.containers import ContainerTaskSpec, KillRequest
+from fleetwide.models.documents import (
+    ArtifactDocument,
+    ChannelDocument,
+    EventDocument,
+    Health,
+    HostDocument,
+    ImageDocument,
+    JobDocument,
+    LogChunk,
+    LogEnd,
+    Operation,
+    Page,
+    ReleaseDocument,
+    Repository,
+    ResolvedReference,
+    TagDocument,
+    TaskDocument,
+)
+from fleetwide.settings import get_settings
+
+Item = TypeVar("Item")
+UPLOAD_CHUNK_BYTES = 1024 * 1024
+
+
+class Client:
+    """The API as Python. Use it as a context manager, or call ``close``."""
+
+    def __init__(self, api_url: str | None = None, *, http: httpx2.Client | None = None) -> None:
+        self._transport = Transport(api_url or get_settings().api_url, http)
+        self.os = OSClient(self._transport)
+        self.bakery = BakeryClient(self._transport)
+        self.tasks = TaskClient(self._transport)
+        self.jobs = JobClient(self._transport)
+        self.registry = RegistryClient(self._transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def hosts(self) -> Page[HostDocument]:
+        return self._transport.get("/v1/hosts", Page[HostDocument])
+
+    def operation(self, workflow_id: str) -> Operation:
+        """Any workflow: its status, and its result or failure."""
+        return self._transport.get(f"/v1/operations/{segment(workflow_id)}", Operation)
+
+    def events(
+        self, cursor: int = 0, *, subject: str | None = None, limit: int = 50
+    ) -> Page[EventDocument]:
+        query: Query = {"cursor": cursor, "subject": subject, "limit": limit}
+        return self._transport.get("/v1/events", Page[EventDocument], query)
+
+    def follow_events(
+        self, cursor: int = 0, *, subject: str | None = None
+    ) -> Iterator[EventDocument]:
+        """Events as they happen, without end."""
+        query: Query = {"cursor": cursor, "subject": subject}
+        for event in self._transport.events("/v1/events", query):
+            yield EventDocument.model_validate_json(event.data)
+
+    def health(self) -> Health:
+        return self._transport.get("/healthz", Health)
+
+
+class OSClient:
+    """Operating system releases."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def build(self, spec: OSImageSpec, *, wait: float = 0) -> Operation:
+        """Start a build; waits up to ``wait`` seconds for the candidate."""
+        return self._transport.post("/v1/os/builds", Operation, wait=wait, body=spec)
+
+    def list(
+        self, *, name: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[ReleaseDocument]:
+        query: Query = {"name": name, "cursor": cursor, "limit": limit}
+        return self._transport.get("/v1/os/releases", Page[ReleaseDocument], query)
+
+    def channels(self, name: str | None = None) -> Page[ChannelDocument]:
+        return self._transport.get("/v1/os/channels", Page[ChannelDocument], {"name": name})
+
+    def get(self, name: str, pointer: str) -> ReleaseDocument:
+        """A release by version, channel or digest."""
+        return self._transport.get(self._path(name, pointer), ReleaseDocument)
+
+    def promote(
+        self, name: str, pointer: str, channel: Channel = Channel.STABLE
+    ) -> ReleaseDocument:
+        body = PromoteRequest(channel=channel)
+        return self._transport.post(
+            f"{self._path(name, pointer)}/promote", ReleaseDocument, body=body
+        )
+
+    def cancel(self, name: str, version: str, reason: str) -> Operation:
+        body = KillRequest(reason=reason)
+        return self._transport.post(f"{self._path(name, version)}/cancel", Operation, body=body)
+
+    def _path(self, name: str, pointer: str) -> str:
+        return f"/v1/os/releases/{segment(name)}/{segment(pointer)}"
+
+
+class BakeryClient:
+    """Artifacts, bakes and images."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def upload(self, path: Path, progress: Callable[[int], None] | None = None) -> ArtifactDocument:
+        """Send a file; ``progress`` is told the bytes sent so far."""
+        return self._transport.post(
+            "/v1/artifacts",
+            ArtifactDocument,
+            query={"filename": path.name},
+            content=_chunks(path, progress),
+        )
+
+    def bake(self, spec: BakeSpec, *, wait: float = 0) -> Operation:
+        return self._transport.post("/v1/bakes", Operation, wait=wait, body=spec)
+
+    def get(self, bake_key: str) -> Operation:
+        return self._transport.get(f"/v1/bakes/{segment(bake_key)}", Operation)
+
+    def cancel(self, bake_key: str, reason: str) -> Operation:
+        body = KillRequest(reason=reason)
+        return self._transport.post(f"/v1/bakes/{segment(bake_key)}/cancel", Operation, body=body)
+
+    def images(
+        self, *, name: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[ImageDocument]:
+        query: Query = {"name": name, "cursor": cursor, "limit": limit}
+        return self._transport.get("/v1/images", Page[ImageDocument], query)
+
+    def image(self, name: str, version: str) -> ImageDocument:
+        path = f"/v1/images/{segment(name)}/{segment(version)}"
+        return self._transport.get(path, ImageDocument)
+
+
+class TaskClient:
+    """Container tasks."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def run(
+        self, spec: ContainerTaskSpec, *, idempotency_key: str | None = None, wait: float = 0
+    ) -> Operation:
+        return self._transport.post(
+            "/v1/tasks", Operation, wait=wait, headers=_key(idempotency_key), body=spec
+        )
+
+    def list(
+        self,
+        *,
+        app: str | None = None,
+        state: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[TaskDocument]:
+        query: Query = {"app": app, "state": state, "cursor": cursor, "limit": limit}
+        return self._transport.get("/v1/tasks", Page[TaskDocument], query)
+
+    def get(self, task_id: str) -> TaskDocument:
+        return self._transport.get(self._path(task_id), TaskDocument)
+
+    def cancel(self, task_id: str, reason: str) -> TaskDocument:
+        body = KillRequest(reason=reason)
+        return self._transport.post(f"{self._path(task_id)}/cancel", TaskDocument, body=body)
+
+    def logs(self, task_id: str, *, tail: int | None = None, attempt: int | None = None) -> str:
+        query: Query = {"tail": tail, "attempt": attempt}
+        return self._transport.text(f"{self._path(task_id)}/logs", query)
+
+    def follow_logs(self, task_id: str) -> Iterator[LogChunk | LogEnd]:
+        """The log as it grows; the last item is the attempt's end."""
+        return _log_items(self._transport, f"{self._path(task_id)}/logs")
+
+    def _path(self, task_id: str) -> str:
+        return f"/v1/tasks/{segment(task_id)}"
+
+
+class JobClient:
+    """Batch jobs."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def submit(
+        self, spec: BatchJobSpec, *, idempotency_key: str | None = None, wait: float = 0
+    ) -> Operation:
+        return self._transport.post(
+            "/v1/batch/jobs", Operation, wait=wait, headers=_key(idempotency_key), body=spec
+        )
+
+    def list(
+        self, *, app: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[JobDocument]:
+        query: Query = {"app": app, "cursor": cursor, "limit": limit}
+        return self._transport.get("/v1/batch/jobs", Page[JobDocument], query)
+
+    def get(self, job_id: str) -> JobDocument:
+        return self._transport.get(self._path(job_id), JobDocument)
+
+    def children(self, job_id: str, *, cursor: str | None = None, limit: int = 200) -> Page[Child]:
+        query: Query = {"cursor": cursor, "limit": limit}
+        return self._transport.get(f"{self._path(job_id)}/children", Page[Child], query)
+
+    def logs(
+        self, job_id: str, index: int, *, tail: int | None = None, attempt: int | None = None
+    ) -> str:
+        query: Query = {"tail": tail, "attempt": attempt}
+        return self._transport.text(f"{self._path(job_id)}/children/{index}/logs", query)
+
+    def follow_logs(self, job_id: str, index: int) -> Iterator[LogChunk | LogEnd]:
+        return _log_items(self._transport, f"{self._path(job_id)}/children/{index}/logs")
+
+    def cancel(self, job_id: str, reason: str) -> JobDocument:
+        body = KillRequest(reason=reason)
+        return self._transport.post(f"{self._path(job_id)}/cancel", JobDocument, body=body)
+
+    def _path(self, job_id: str) -> str:
+        return f"/v1/batch/jobs/{segment(job_id)}"
+
+
+class RegistryClient:
+    """What the registry hosts."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def repositories(self) -> Page[Repository]:
+        return self._transport.get("/v1/registry/repositories", Page[Repository])
+
+    def tags(self, repository: str) -> Page[TagDocument]:
+        path = f"/v1/registry/repositories/{segment(repository)}/tags"
+        return self._transport.get(path, Page[TagDocument])
+
+    def resolve(self, reference: str) -> ResolvedReference:
+        return self._transport.get(
+            "/v1/registry/resolve", ResolvedReference, {"reference": reference}
+        )
+
+
+def every(page: Callable[[str | None], Page[Item]]) -> Iterator[Item]:
+    """All items of a listing, page after page."""
+    cursor: str | None = None
+    while True:
+        got = page(cursor)
+        yield from got.items
+        cursor = got.next
+        if cursor is None:
+            return
+
+
+def _key(idempotency_key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+
+
+def _chunks(path: Path, progress: Callable[[int], None] | None) -> Iterator[bytes]:
+    sent = 0
+    with path.open("rb") as file:
+        while chunk := file.read(UPLOAD_CHUNK_BYTES):
+            yield chunk
+            sent += len(chunk)
+            if progress:
+                progress(sent)
+
+
+def _log_items(transport: Transport, path: str) -> Iterator[LogChunk | LogEnd]:
+    for event in transport.events(path):
+        if event.event == "log":
+            yield LogChunk.model_validate_json(event.data)
+        elif event.event == "end":
+            yield LogEnd.model_validate_json(event.data)
+            return
