@@ -20,14 +20,14 @@ POLICY = "#!/bin/sh\n# Services start with containers, never while an image is b
 CAPABILITIES = "chown dac_override fowner fsetid kill setgid setuid setfcap net_bind_service"
 
 # The third layer, "tools", holds the policy and the debs: they are seen but never written, so
-# nothing of them can stay in the image.
+# nothing of them can stay in the image. Through a writable /proc root could reach the builder.
 _SCRIPT = """
 set -eu
 cd "$1"; base=$2; bounding=$3; shift 3
 mount --bind "$base" base
 mount -t overlay overlay \
   -o lowerdir=tools:base,upperdir=upper,workdir=work,redirect_dir=off,metacopy=off,index=off merged
-mount -t proc proc merged/proc
+mount -t proc -o ro,nosuid,nodev,noexec proc merged/proc
 mount -t tmpfs -o mode=0755 tmpfs merged/dev
 for node in "null 3" "zero 5" "full 7" "random 8" "urandom 9"; do
   mknod -m 666 "merged/dev/${node% *}" c 1 "${node#* }"

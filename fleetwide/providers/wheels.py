@@ -42,7 +42,7 @@ def python_of(rootfs: Path, architecture: str) -> PythonPlatform:
     if found is None:
         raise ArtifactRejected(
             f"the base has no {INTERPRETER}, so it cannot run a wheel",
-            hint="add python3 (or python3-minimal) to `packages` of the OS image",
+            hint="add python3 to `packages` of the OS image",
         )
     installed = parse_dpkg_status((rootfs / "var/lib/dpkg/status").read_text())
     version = (3, int(found[1]))
@@ -76,6 +76,8 @@ def install_wheels(
     for wheel in wheels:
         # The installer reads a wheel's name off the file's.
         link = named / wheel.name
+        if link.is_symlink():
+            raise ArtifactRejected(f"{wheel.name} is named twice")
         link.symlink_to(wheel.path.absolute())
         metadata.append(_inspect(link, python))
     check_requirements(metadata, python)

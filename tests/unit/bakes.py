@@ -1,0 +1,37 @@
+"""Bakes to test with."""
+
+from typing import Any
+
+from fleetwide.bakery.keys import bake_key
+from fleetwide.models.bakery import BakeSpec, BaseImage, ResolvedBake
+from fleetwide.models.baseos import Layer
+
+BASE = BaseImage(
+    name="baseos",
+    version="20261122.1",
+    repository="baseos/baseos",
+    digest="sha256:" + "b" * 64,
+    layer=Layer(digest="sha256:" + "c" * 64, diff_id="sha256:" + "d" * 64, size=100),
+    distribution="debian",
+    suite="bookworm",
+    architecture="amd64",
+    created_epoch=1_795_305_600,
+)
+
+
+def bake_spec(**changes: Any) -> BakeSpec:
+    given = {
+        "name": "hello",
+        "version": "1.0.0",
+        "artifacts": [{"type": "tarball", "sha256": "a" * 64, "filename": "hello.tar.gz"}],
+        "base": "baseos:stable",
+        "command": ["/opt/hello/run"],
+    }
+    return BakeSpec.model_validate({**given, **changes})
+
+
+def resolved(base: BaseImage = BASE, **changes: Any) -> ResolvedBake:
+    spec = bake_spec(**changes)
+    return ResolvedBake(
+        spec=spec, base=base, bake_key=bake_key(spec, base), repository=f"apps/{spec.name}"
+    )

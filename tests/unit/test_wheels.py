@@ -1,0 +1,115 @@
+import base64
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fleetwide.bakery.requirements import PythonPlatform
+from fleetwide.errors import ArtifactRejected
+from fleetwide.providers.progress import no_progress
+from fleetwide.providers.wheels import NamedFile, install_wheels, python_of
+
+PYTHON = PythonPlatform((3, 11), "3.11.2", "x86_64", (2, 36))
+PACKAGES = "usr/local/lib/python3.11/dist-packages"
+
+
+def record_line(name: str, content: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return f"{name},sha256={digest},{len(content)}"
+
+
+def make_wheel(
+    folder: Path, name: str = "app", *, files: dict[str, bytes] | None = None, extra: str = ""
+) -> NamedFile:
+    info = f"{name}-1.0.dist-info"
+    content = files or {f"{name}/__init__.py": b"def main(): ...\n"}
+    content = {
+        **content,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{extra}".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name}-run = {name}:main\n".encode(),
+    }
+    record = "\n".join([*(record_line(*pair) for pair in content.items()), f"{info}/RECORD,,"])
+    path = folder / f"{name}.file"
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, data in {**content, f"{info}/RECORD": record.encode()}.items():
+            archive.writestr(entry, data)
+    return NamedFile(path, f"{name}-1.0-py3-none-any.whl")
+
+
+def installed(tmp_path: Path, *wheels: NamedFile) -> Path:
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    install_wheels(wheels, PYTHON, staging, no_progress)
+    return staging
+
+
+def test_packages_and_console_scripts_are_where_the_base_looks(tmp_path: Path) -> None:
+    staging = installed(tmp_path, make_wheel(tmp_path))
+    assert (staging / PACKAGES / "app/__init__.py").is_file()
+    script = staging / "usr/local/bin/app-run"
+    assert script.read_text().startswith("#!/usr/bin/python3\n")
+    assert script.stat().st_mode & 0o111
+
+
+def test_a_missing_requirement_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactRejected, match=r"app 1\.0 needs lib"):
+        installed(tmp_path, make_wheel(tmp_path, extra="Requires-Dist: lib\n"))
+
+
+def test_two_wheels_satisfy_each_other(tmp_path: Path) -> None:
+    wheels = make_wheel(tmp_path, extra="Requires-Dist: lib\n"), make_wheel(tmp_path, "lib")
+    assert (installed(tmp_path, *wheels) / PACKAGES / "lib/__init__.py").is_file()
+
+
+def test_a_file_that_two_wheels_bring_is_refused(tmp_path: Path) -> None:
+    files = {"same.py": b""}
+    wheels = make_wheel(tmp_path, files=files), make_wheel(tmp_path, "lib", files=files)
+    with pytest.raises(ArtifactRejected, match=r"lib-1.0.* has /usr/local/.*/same.py"):
+        installed(tmp_path, *wheels)
+
+
+def test_the_same_wheel_twice_is_refused(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path)
+    with pytest.raises(ArtifactRejected, match="twice"):
+        installed(tmp_path, wheel, wheel)
+
+
+def test_content_that_differs_from_the_record_is_refused(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path)
+    with zipfile.ZipFile(wheel.path, "a") as archive:
+        archive.writestr("app/smuggled.py", b"")
+    with pytest.raises(ArtifactRejected, match="not a sound wheel"):
+        installed(tmp_path, wheel)
+
+
+def test_a_path_out_of_the_wheel_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactRejected, match="leaves the archive"):
+        installed(tmp_path, make_wheel(tmp_path, files={"../../etc/cron.d/x": b""}))
+
+
+@pytest.mark.parametrize(
+    "name", ["app.whl", "app-2.0-py3-none-any.whl", "other-1.0-py3-none-any.whl"]
+)
+def test_a_name_that_is_not_the_wheel_s_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArtifactRejected):
+        installed(tmp_path, NamedFile(make_wheel(tmp_path).path, name))
+
+
+def test_the_python_of_a_base_is_read_off_its_files(tmp_path: Path) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/bin/python3").symlink_to("python3.11")
+    status = tmp_path / "var/lib/dpkg/status"
+    status.parent.mkdir(parents=True)
+    status.write_text(
+        "Package: python3.11-minimal\nStatus: install ok installed\nVersion: 3.11.2-6+deb12u6\n\n"
+        "Package: libc6\nStatus: install ok installed\nVersion: 2.36-9+deb12u10\n\n"
+    )
+    assert python_of(tmp_path, "amd64") == PYTHON
+
+
+def test_a_base_without_python_is_refused_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactRejected) as caught:
+        python_of(tmp_path, "amd64")
+    assert "python3" in (caught.value.hint or "")
