@@ -1,23 +1,20 @@
 """Start a plan's processes in order, each as soon as those before it are healthy."""
 
-import shutil
-import subprocess
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fleetwide.dev.attributes import register_search_attributes
 from fleetwide.dev.health import healthy
 from fleetwide.dev.logs import tail
 from fleetwide.dev.plan import Plan, PlannedProcess
-from fleetwide.dev.supervisor import ProcessInfo, Supervisor
+from fleetwide.dev.supervisor import ProcessInfo, Supervisor, last_exit
 from fleetwide.errors import ServiceUnavailable
 
 Report = Callable[[str], None]
 
 _POLL_SECONDS = 0.05
 _LOG_LINES = 20
-_REGISTER_SECONDS = 20
 
 
 @dataclass
@@ -67,7 +64,8 @@ class Start:
         elif is_ready(process, info):
             self._finish(process)
         elif info.statename in {"BACKOFF", "FATAL", "EXITED"}:
-            raise self._failure(process, f"ended with exit code {info.exitstatus}")
+            log = self.plan.logs / "supervisord.log"
+            raise self._failure(process, f"ended ({last_exit(log, name)})")
         elif time.monotonic() - self.begun[name] > process.start_seconds:
             raise self._failure(process, f"was not healthy within {process.start_seconds} s")
 
@@ -105,33 +103,3 @@ def is_ready(process: PlannedProcess, info: ProcessInfo) -> bool:
     if process.health is None:
         return info.statename == "RUNNING"
     return info.runs and healthy(process.health)
-
-
-def register_search_attributes(plan: Plan, path: str) -> None:
-    """Create the search attributes that the namespace lacks.
-
-    The server's own flag acts only when the namespace is first created.
-
-    Raises:
-        ServiceUnavailable: the server refused, for instance because a type differs.
-    """
-    names: dict[str, list[str]] = defaultdict(list)
-    for name, kind in plan.search_attributes.items():
-        names[kind] += ["--name", name]
-    temporal = shutil.which(plan.process("temporal").command[0], path=path) or "temporal"
-    for kind, flags in names.items():
-        command = [temporal, "operator", "search-attribute", "create", "--type", kind, *flags]
-        where = ["--address", plan.temporal_address, "--namespace", plan.namespace]
-        done = subprocess.run(
-            [*command, *where],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_REGISTER_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )
-        if done.returncode:
-            raise ServiceUnavailable(
-                f"temporal: search attributes were refused: {done.stderr.strip()[-400:]}",
-                hint="a type cannot change; start from nothing with `fleetwide dev reset`",
-            )

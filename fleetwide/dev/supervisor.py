@@ -151,3 +151,10 @@ def restarts(log: Path) -> Counter[str]:
         return Counter()
     started = Counter(_SPAWNED.findall(log.read_text(encoding="utf-8", errors="replace")))
     return Counter({name: times - 1 for name, times in started.items()})
+
+
+def last_exit(log: Path, name: str) -> str:
+    """How process ``name`` last ended, in supervisord's words, such as ``exit status 3``."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    ends = re.findall(rf"exited: {re.escape(name)} \(([^;)]*)", text)
+    return str(ends[-1]) if ends else "it could not be started"

@@ -7,7 +7,7 @@ import pytest
 from fleetwide.dev.config import Restart
 from fleetwide.dev.plan import PlannedProcess
 from fleetwide.dev.start import is_ready
-from fleetwide.dev.supervisor import ProcessInfo, restarts, socket_path
+from fleetwide.dev.supervisor import ProcessInfo, last_exit, restarts, socket_path
 
 ONE_SHOT = PlannedProcess(
     name="migrate",
@@ -68,3 +68,14 @@ def test_a_deep_state_folder_gets_a_short_socket() -> None:
     assert socket_path(near) == near / "supervisor.sock"
     assert len(str(socket_path(deep))) <= 90
     assert socket_path(deep) != socket_path(deep / "other")
+
+
+def test_the_last_end_of_a_process_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "supervisord.log"
+    log.write_text(
+        "INFO exited: api (exit status 1; not expected)\n"
+        "WARN exited: api (terminated by SIGKILL; not expected)\n"
+        "INFO exited: api2 (exit status 0; expected)\n"
+    )
+    assert last_exit(log, "api") == "terminated by SIGKILL"
+    assert last_exit(log, "aws") == "it could not be started"
