@@ -83,7 +83,7 @@ def _check_keyring(plan: BuildPlan) -> None:
             "keyring",
             f"the builder has no keyring for {plan.spec.distribution}",
             given=keyring,
-            hint=f"on the builder: apt-get install {package}",
+            hint=f"on the builder: apt-get install {package} (or name its own file as `keyring`)",
         )
 
 

@@ -61,7 +61,7 @@ def test_a_keyring_that_is_not_installed_is_the_user_s_to_see(tmp_path: Path) ->
     plan = small_plan(keyring="/usr/share/keyrings/no-such.gpg")
     with pytest.raises(InvalidInput, match="keyring") as caught:
         build_rootfs(plan, None, tmp_path / "b", no_progress)
-    assert caught.value.hint == "on the builder: apt-get install debian-archive-keyring"
+    assert "apt-get install debian-archive-keyring" in (caught.value.hint or "")
 
 
 class Cancelled(Exception):
