@@ -17,7 +17,10 @@ from typing import Any
 import requests
 from docker import APIClient
 from docker.errors import APIError, DockerException
+from docker.transport import UnixHTTPAdapter
+from docker.transport.unixconn import UnixHTTPConnectionPool
 from docker.types import CancellableStream
+from docker.utils import parse_host
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from fleetwide.containers.launch import HOST_LABEL, PLATFORM_LABEL, docker_image
@@ -32,6 +35,7 @@ STOP_GRACE_SECONDS = 10
 QUIET_LOG_SECONDS = 600
 _REQUEST_SECONDS = 120
 _POOL_CONNECTIONS = 256
+_ANY_URL = "http+docker://localhost"
 _FRAME_HEADER = struct.Struct(">BxxxL")
 
 
@@ -68,6 +72,16 @@ class LogStream:
     def close(self) -> None:
         """Give the connection back, or drop it when the log was not read to its end."""
         self._response.close()
+
+
+class _SharedConnections(UnixHTTPAdapter):
+    """The SDK's adapter keeps a pool per URL, so each container opens connections of its own.
+
+    They all lead to the same socket: one pool for all saves a fifth of the client's CPU.
+    """
+
+    def get_connection(self, url: bytes | str, proxies: Any = None) -> UnixHTTPConnectionPool:  # noqa: ARG002  # the base's signature
+        return super().get_connection(_ANY_URL, proxies)
 
 
 class ContainerHost:
@@ -243,6 +257,10 @@ class ContainerHost:
         )
         # Else each request reads netrc and the proxy variables: a millisecond of CPU.
         api.trust_env = False
+        address = str(parse_host(self._docker_url))
+        if address.startswith("http+unix://"):
+            shared = _SharedConnections(address, _REQUEST_SECONDS, max_pool_size=_POOL_CONNECTIONS)
+            api.mount("http+docker://", shared)
         return api
 
     @contextmanager

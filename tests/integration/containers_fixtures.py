@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -218,13 +219,11 @@ class Runs:
     image: str
     host_id: str
 
-    def shell(self, script: str, **spec: object) -> RunContainer:
+    def shell(self, script: str, **spec: Any) -> RunContainer:
         """Runs ``script`` by the shell in the container."""
         return self.command(["/bin/sh", "-c", script], **spec)
 
-    def command(
-        self, command: list[str], *, image: str | None = None, **spec: object
-    ) -> RunContainer:
+    def command(self, command: list[str], *, image: str | None = None, **spec: Any) -> RunContainer:
         used = image or self.image
         values = {
             "image": used,

@@ -24,7 +24,13 @@ from fleetwide.providers.attempt_results import load_result
 from fleetwide.providers.docker import ContainerHost
 from fleetwide.providers.objects import FolderStore
 from fleetwide.settings import Settings
-from tests.integration.containers_fixtures import Runs, TinyRegistry, push_image, tiny_layer
+from tests.integration.containers_fixtures import (
+    Runs,
+    TinyRegistry,
+    free_port,
+    push_image,
+    tiny_layer,
+)
 
 pytestmark = pytest.mark.integration
 SHUTDOWN = ActivityCancellationDetails(worker_shutdown=True)
@@ -69,7 +75,8 @@ def execute(activities: HostActivities, run: RunContainer) -> AttemptResult:
 
 
 def whole_log(store: FolderStore, run: RunContainer) -> str:
-    pieces, offset = [], 0
+    pieces: list[bytes] = []
+    offset = 0
     while True:
         piece, offset = read_log(store, run.key.log_key(), offset)
         if not piece:
@@ -404,10 +411,11 @@ def test_a_container_removed_by_hand_counts_as_lost(
 def test_a_host_whose_docker_is_away(
     host_settings: Settings, object_store: FolderStore, runs: Runs
 ) -> None:
-    settings = host_settings.model_copy(update={"docker_url": "unix:///no/such/docker.sock"})
+    away = f"tcp://127.0.0.1:{free_port()}"
+    settings = host_settings.model_copy(update={"docker_url": away})
     host = ContainerHost.from_settings(settings)
     activities = HostActivities(settings, host, object_store)
-    with pytest.raises(DockerUnavailable, match=r"/no/such/docker\.sock"):
+    with pytest.raises(DockerUnavailable, match=away):
         execute(activities, runs.shell("true"))
 
 
