@@ -1,13 +1,12 @@
 """Search attributes of a Temporal namespace that may exist already, through Temporal's CLI.
 
-The server's own flag acts only when the namespace is first created, and a request to create
-several does nothing, without an error, when one of them exists: so only the missing are created.
+The server's own flag acts only when the namespace is first created, and the CLI's ``create``
+adds only the first of several names, without an error: so the missing are created one by one.
 """
 
 import json
 import shutil
 import subprocess
-from collections import defaultdict
 from typing import cast
 
 from fleetwide.dev.plan import Plan
@@ -27,27 +26,23 @@ def register_search_attributes(plan: Plan, path: str) -> None:
         return
     answer = json.loads(_ask(plan, path, "list", "--output", "json"))
     existing = cast("dict[str, str]", answer.get("customAttributes") or {})
-    for kind, names in missing_attributes(plan.search_attributes, existing).items():
-        flags = [word for name in names for word in ("--name", name)]
-        _ask(plan, path, "create", "--type", kind, *flags)
+    for name, kind in missing_attributes(plan.search_attributes, existing).items():
+        _ask(plan, path, "create", "--type", kind, "--name", name)
 
 
-def missing_attributes(wanted: dict[str, str], existing: dict[str, str]) -> dict[str, list[str]]:
-    """Names to create, by type; ``existing`` has types as the server spells them.
+def missing_attributes(wanted: dict[str, str], existing: dict[str, str]) -> dict[str, str]:
+    """Those of ``wanted`` to create; ``existing`` has types as the server spells them.
 
     Raises:
         ServiceUnavailable: an attribute exists with another type, which can never change.
     """
-    missing: dict[str, list[str]] = defaultdict(list)
-    for name, kind in wanted.items():
-        if name not in existing:
-            missing[kind].append(name)
-        elif existing[name].removeprefix(_TYPE_PREFIX).replace("_", "") != kind.upper():
+    for name in wanted.keys() & existing.keys():
+        if existing[name].removeprefix(_TYPE_PREFIX).replace("_", "") != wanted[name].upper():
             raise ServiceUnavailable(
-                f"search attribute {name} is {existing[name]} on the server, not {kind}",
+                f"search attribute {name} is {existing[name]} on the server, not {wanted[name]}",
                 hint="a type cannot change; start from nothing: fleetwide dev down, then reset",
             )
-    return dict(missing)
+    return {name: kind for name, kind in wanted.items() if name not in existing}
 
 
 def _ask(plan: Plan, path: str, verb: str, *flags: str) -> str:
