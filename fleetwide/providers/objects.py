@@ -142,7 +142,7 @@ class FolderStore:
     @contextmanager
     def _replacing(self, key: str) -> Iterator[IO[bytes]]:
         target = self._path(key)
-        with self._translated(key):
+        with self._reached(key):
             temporary = self._folder / TEMPORARY_FOLDER
             temporary.mkdir(parents=True, exist_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -157,10 +157,16 @@ class FolderStore:
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
+        with self._reached(key):
+            try:
+                yield
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+                raise NotFound(f"the object store has no object {key!r}") from error
+
+    @contextmanager
+    def _reached(self, key: str) -> Iterator[None]:
         try:
             yield
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise NotFound(f"the object store has no object {key!r}") from error
         except OSError as error:
             raise ObjectStoreUnavailable(
                 f"the object store's folder did not take {key!r}: {error.strerror}",
