@@ -136,6 +136,11 @@ def error_of(response: httpx2.Response) -> FleetwideError:
             f"{response.request.url} answered {response.status_code}",
             hint="check FLEETWIDE_API_URL",
         )
+    return error_from(problem)
+
+
+def error_from(problem: Problem) -> FleetwideError:
+    """The error that a problem document tells."""
     cls = error_class(problem.code)
     if cls is FleetwideError and problem.status < 500:
         cls = UserError

@@ -1,0 +1,116 @@
+"""Waiting for lifecycles, and telling how they ended."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fleetwide.cli import output
+from fleetwide.cli.context import going_on, until
+from fleetwide.errors import NotFound
+from fleetwide.models.baseos import ReleaseState
+from fleetwide.models.batch import BatchState, ChildState
+from fleetwide.models.containers import TaskState
+from fleetwide.models.documents import (
+    JobDocument,
+    Operation,
+    OperationStatus,
+    ReleaseDocument,
+    TaskDocument,
+)
+
+if TYPE_CHECKING:
+    from fleetwide.client import Client
+
+
+def wait_for_task(client: "Client", task_id: str) -> TaskDocument:
+    """Show where the task stands until it has ended."""
+    with (
+        going_on(f"fleetwide task show {task_id}"),
+        output.step(f"task {task_id}") as step,
+    ):
+        return until(lambda: client.tasks.get(task_id), task_over, task_sentence, step)
+
+
+def task_over(task: TaskDocument) -> bool:
+    return task.state is TaskState.FINISHED
+
+
+def task_sentence(task: TaskDocument) -> str:
+    """Where the task stands, in one line."""
+    if task_over(task):
+        return f"finished, {task.message or task.reason or 'no more is known'}"
+    where = f" on {task.host_id}" if task.host_id else ""
+    why = f": {task.waiting.sentence}" if task.waiting else ""
+    attempt = f" (attempt {len(task.attempts)})" if len(task.attempts) > 1 else ""
+    return f"{task.state}{where}{attempt}{why}"
+
+
+def wait_for_job(client: "Client", job_id: str) -> JobDocument:
+    """Show the children's counts until the job has ended."""
+    with (
+        going_on(f"fleetwide batch show {job_id}"),
+        output.step(f"batch job {job_id}") as step,
+    ):
+        return until(lambda: client.jobs.get(job_id), job_over, job_sentence, step)
+
+
+def job_over(job: JobDocument) -> bool:
+    return job.state != BatchState.RUNNING
+
+
+def job_sentence(job: JobDocument) -> str:
+    why = f": {job.waiting.sentence}" if job.waiting else ""
+    return f"{job.state}, {counts_text(job.counts) or 'accepted'}{why}"
+
+
+def counts_text(counts: Mapping[ChildState, int]) -> str:
+    """``17 succeeded, 3 running``."""
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+def wait_for_bake(client: "Client", bake_key: str) -> Operation:
+    """Wait until the image is there or the bake has failed."""
+    with (
+        going_on(f"fleetwide bake show {bake_key}"),
+        output.step("bake") as step,
+    ):
+        return until(
+            lambda: client.bakery.get(bake_key), _operation_over, _operation_sentence, step
+        )
+
+
+def _operation_over(operation: Operation) -> bool:
+    return operation.status is not OperationStatus.RUNNING
+
+
+def _operation_sentence(operation: Operation) -> str:
+    return f"{operation.summary} {operation.status}"
+
+
+def wait_for_release(
+    client: "Client", operation: Operation
+) -> tuple[ReleaseDocument | None, Operation]:
+    """Wait until the release is a candidate, or the build is over without one."""
+    name, _, version = operation.id.partition("/")
+
+    def read() -> tuple[ReleaseDocument | None, Operation]:
+        newest = client.operation(operation.workflow_id)
+        try:
+            return client.os.get(name, version), newest
+        except NotFound:
+            return None, newest
+
+    with going_on(f"fleetwide os show {name} {version}"), output.step(f"{name} {version}") as step:
+        return until(read, _build_over, _build_sentence, step)
+
+
+def _build_over(seen: tuple[ReleaseDocument | None, Operation]) -> bool:
+    release, operation = seen
+    built = release is not None and release.state is not ReleaseState.BUILDING
+    return built or _operation_over(operation)
+
+
+def _build_sentence(seen: tuple[ReleaseDocument | None, Operation]) -> str:
+    release, operation = seen
+    if _operation_over(operation) and operation.status is not OperationStatus.COMPLETED:
+        return operation.status
+    return release.state if release else "accepted"

@@ -1,0 +1,95 @@
+"""The processes of the platform: the API, the workers, the database's schema."""
+
+import importlib
+import os
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from fleetwide.cli import output
+from fleetwide.cli.context import noun
+from fleetwide.cli.exits import Exit
+from fleetwide.settings import get_settings
+
+GRACE_SECONDS = 10
+
+db = noun("The database's schema.")
+
+
+class Role(StrEnum):
+    """The worker roles."""
+
+    CONTROL = "control"
+    BUILDER = "builder"
+    HOST = "host"
+    SCHEDULER = "scheduler"
+
+
+def api() -> None:
+    """Serve the HTTP API until SIGTERM."""
+    # Heavy imports stay in the commands that need them.
+    import uvicorn  # noqa: PLC0415
+
+    from api.app import create_app  # noqa: PLC0415
+    from fleetwide.logs import configure_logging  # noqa: PLC0415
+    from fleetwide.telemetry import configure_tracing  # noqa: PLC0415
+
+    settings = get_settings()
+    configure_logging(settings, "api")
+    provider = configure_tracing(settings, "api")
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            host=settings.api_host,
+            port=settings.api_port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+    code = Exit.OK
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    if not server.started:
+        code = Exit.FAILED
+    if provider is not None:
+        provider.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # An interpreter that shuts down while a Temporal client's threads run can abort.
+    os._exit(code)
+
+
+def worker(role: Annotated[Role, typer.Argument(help="What the worker does.")]) -> None:
+    """Serve one worker role until SIGTERM."""
+    importlib.import_module(f"workers.{role}").main()
+
+
+@db.command()
+def migrate() -> None:
+    """Bring the database's schema to this version."""
+    from fleetwide.store.migrate import upgrade  # noqa: PLC0415
+    from fleetwide.store.session import Store  # noqa: PLC0415
+
+    upgrade(Store.open(get_settings().database_url.get_secret_value()).engine)
+    output.note("the schema is up to date")
+
+
+@db.command()
+def status() -> None:
+    """Say whether the schema is that of this version; exit code 1 when it is not."""
+    from fleetwide.store.migrate import drift  # noqa: PLC0415
+    from fleetwide.store.session import Store  # noqa: PLC0415
+
+    differences = drift(Store.open(get_settings().database_url.get_secret_value()).engine)
+    if differences:
+        output.failure(
+            f"the schema differs from this version in {len(differences)} places",
+            "fleetwide db migrate",
+        )
+        raise typer.Exit(Exit.FAILED)
+    output.data("up to date")

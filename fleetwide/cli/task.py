@@ -1,0 +1,215 @@
+"""``fleetwide task``: container tasks."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fleetwide.cli import output
+from fleetwide.cli.context import (
+    Cursor,
+    File,
+    Limit,
+    Output,
+    Reason,
+    Wait,
+    client,
+    going_on,
+    noun,
+    reason_or_default,
+)
+from fleetwide.cli.exits import Exit
+from fleetwide.cli.output import Card, Column, Format, Section, View
+from fleetwide.cli.problems import error_of
+from fleetwide.cli.specs import merge, pairs, parse, read_spec
+from fleetwide.models.containers import ContainerTaskSpec, EndReason, TaskState
+from fleetwide.models.documents import AttemptDocument, LogEnd, TaskDocument
+
+if TYPE_CHECKING:
+    from fleetwide.client import Client
+
+app = noun("Container tasks (Titus).")
+
+TaskId = Annotated[str, typer.Argument(help="The task's id.")]
+
+TASKS = View[TaskDocument](
+    columns=(
+        Column("ID", lambda item: item.id),
+        Column("APP", lambda item: item.app),
+        Column("STATE", lambda item: item.state),
+        Column("REASON", lambda item: item.reason),
+        Column("EXIT", lambda item: item.exit_code),
+        Column("HOST", lambda item: item.host_id),
+        Column("CREATED", lambda item: item.created_at),
+        Column("FINISHED", lambda item: item.finished_at, wide=True),
+        Column("OWNER", lambda item: item.owner, wide=True),
+        Column("IMAGE", lambda item: item.image, wide=True),
+    ),
+    name=lambda item: item.id,
+)
+ATTEMPTS: tuple[Column[AttemptDocument], ...] = (
+    Column("ATTEMPT", lambda item: item.attempt),
+    Column("STATE", lambda item: item.state),
+    Column("REASON", lambda item: item.reason),
+    Column("EXIT", lambda item: item.exit_code),
+    Column("HOST", lambda item: item.host_id),
+    Column("STARTED", lambda item: item.started_at),
+    Column("FINISHED", lambda item: item.finished_at),
+)
+
+
+def container_flags(
+    image: str | None, cpu: float | None, memory: str | None, env: list[str] | None
+) -> dict[str, Any]:
+    """The container part of a spec from flags; what was not given stays away."""
+    return {
+        "image": image,
+        "env": pairs(env, "--env"),
+        "resources": {
+            key: value for key, value in (("cpu", cpu), ("memory", memory)) if value is not None
+        },
+    }
+
+
+def app_of(content: dict[str, Any]) -> str | None:
+    """The application, by the last part of the image's name when nobody says otherwise."""
+    image = (content.get("container") or {}).get("image")
+    if not isinstance(image, str):
+        return None
+    return image.partition("@")[0].partition(":")[0].rpartition("/")[2] or None
+
+
+@app.command()
+def run(  # noqa: PLR0913 - one parameter per option of the command line
+    command: Annotated[
+        list[str] | None, typer.Argument(help="What to run instead of the image's command.")
+    ] = None,
+    *,
+    file: File = None,
+    app_name: Annotated[str | None, typer.Option("--app", help="Unset: the image's name.")] = None,
+    image: Annotated[str | None, typer.Option(help="repository:tag or repository@digest.")] = None,
+    cpu: Annotated[float | None, typer.Option(help="CPUs, in steps of 0.001.")] = None,
+    memory: Annotated[str | None, typer.Option(help="For example 64MiB.")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
+    host_label: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
+    retries: Annotated[int | None, typer.Option(help="Further attempts after a failure.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Who answers for it.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="The same key starts no second task.")
+    ] = None,
+    wait: Wait = True,
+    follow: Annotated[bool, typer.Option("--follow", help="Print the log as it comes.")] = False,
+    style: Output = Format.TABLE,
+) -> None:
+    """Run one container to its end. The exit code is 1 when the task failed."""
+    container = {
+        **container_flags(image, cpu, memory, env),
+        "command": command,
+        "host_labels": pairs(host_label, "--host-label"),
+    }
+    flags = {"app": app_name, "owner": owner, "container": container, "retry": {"retries": retries}}
+    content = merge(read_spec(file), flags)
+    content.setdefault("app", app_of(content))
+    spec = parse(ContainerTaskSpec, content)
+    with client() as api:
+        operation = api.tasks.run(spec, idempotency_key=key)
+        if follow:
+            output.note(f"task {operation.id}")
+            _follow(api, operation.id)
+        elif wait:
+            from fleetwide.cli.errands import wait_for_task  # noqa: PLC0415
+
+            _show_end(wait_for_task(api, operation.id), style)
+        else:
+            show_task(api.tasks.get(operation.id), style)
+
+
+@app.command("list")
+def list_tasks(
+    app_name: Annotated[str | None, typer.Option("--app", help="Only of this app.")] = None,
+    state: Annotated[TaskState | None, typer.Option(help="Only in this state.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    style: Output = Format.TABLE,
+) -> None:
+    """List tasks, newest first."""
+    with client() as api:
+        page = api.tasks.list(app=app_name, state=state, cursor=cursor, limit=limit)
+        output.listing(page, TASKS, style)
+
+
+@app.command()
+def show(task_id: TaskId, style: Output = Format.TABLE) -> None:
+    """Show a task, its attempts, why it waits, and how it ended."""
+    with client() as api:
+        show_task(api.tasks.get(task_id), style)
+
+
+@app.command()
+def logs(
+    task_id: TaskId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it comes.")] = False,
+    tail: Annotated[int | None, typer.Option(min=1, max=10_000, help="Last lines only.")] = None,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Unset: the newest.")] = None,
+) -> None:
+    """Print a task's log."""
+    with client() as api:
+        if follow:
+            _follow(api, task_id)
+        else:
+            output.data(api.tasks.logs(task_id, tail=tail, attempt=attempt), end="")
+
+
+@app.command()
+def cancel(task_id: TaskId, reason: Reason = None, style: Output = Format.TABLE) -> None:
+    """Stop a task; the reason is kept with it."""
+    with client() as api:
+        show_task(api.tasks.cancel(task_id, reason_or_default(reason)), style)
+
+
+def _follow(api: "Client", task_id: str) -> None:
+    end: LogEnd | None = None
+    with going_on(f"fleetwide task logs -f {task_id}"):
+        for item in api.tasks.follow_logs(task_id):
+            if isinstance(item, LogEnd):
+                end = item
+            else:
+                output.data(item.text, end="")
+    if end is not None and end.reason != EndReason.NORMAL:
+        output.failure(f"task {task_id} ended: {end.message}", f"fleetwide task show {task_id}")
+        raise typer.Exit(Exit.FAILED)
+
+
+def _show_end(task: TaskDocument, style: Format) -> None:
+    if task.error is not None and not task.attempts:
+        raise error_of(task.error)
+    show_task(task, style)
+    if task.reason is not EndReason.NORMAL:
+        output.failure(f"task {task.id} ended: {task.message}", f"fleetwide task logs {task.id}")
+        raise typer.Exit(Exit.FAILED)
+
+
+def show_task(task: TaskDocument, style: Format) -> None:
+    last = task.attempts[-1] if task.attempts else None
+    rows = (
+        ("task", task.id),
+        ("app", task.app),
+        ("owner", task.owner),
+        ("state", task.state),
+        ("waiting", task.waiting.sentence if task.waiting else None),
+        ("reason", task.reason),
+        ("message", task.message),
+        ("exit code", task.exit_code),
+        ("signal", last.signal if last else None),
+        ("out of memory", "yes" if last and last.oom_killed else None),
+        ("host", task.host_id),
+        ("image", task.image),
+        ("error", task.error.detail if task.error else None),
+        ("created", task.created_at),
+        ("finished", task.finished_at),
+        ("web ui", task.links.get("ui")),
+    )
+    sections = (
+        Section("attempts", output.table_lines(task.attempts, ATTEMPTS) if task.attempts else ()),
+        Section("last lines", last.last_lines if last else ()),
+    )
+    output.record(task, Card(task.id, rows, sections), style)
