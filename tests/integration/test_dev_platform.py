@@ -291,9 +291,12 @@ def short_folder() -> Iterator[Path]:
 
 
 def own_dockerd(folder: Path) -> DevConfig:
-    """A second daemon that shares nothing with the machine's own."""
+    """A second daemon that shares nothing with the machine's own.
+
+    It has its own network: a daemon without a bridge removes the one that it finds.
+    """
     command = (
-        f"dockerd --host unix://{folder}/docker.sock --pidfile {folder}/docker.pid"
+        f"unshare --net dockerd --host unix://{folder}/docker.sock --pidfile {folder}/docker.pid"
         f" --exec-root {folder}/run --data-root {folder}/data --bridge none --iptables=false"
     )
     return of(dockerd={"command": command, "health": f"unix:{folder}/docker.sock"})
