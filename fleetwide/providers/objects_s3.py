@@ -81,7 +81,7 @@ class S3Store:
                 Bucket=self._bucket, Prefix=full
             )
             return [
-                StoredObject(item["Key"].removeprefix(self._prefix), item["Size"])
+                StoredObject(item.get("Key", "").removeprefix(self._prefix), item.get("Size", 0))
                 for page in pages
                 for item in page.get("Contents", [])
             ]

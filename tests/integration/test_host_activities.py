@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from activities.hosts import HostActivities
 from fleetwide.errors import DockerUnavailable, ImageNotFound, ServiceUnavailable
 from fleetwide.models.containers import AttemptResult, EndReason, RunContainer, TaskState
 from fleetwide.models.hosts import RunProgress
-from fleetwide.providers.attempt_logs import read_log, tail_lines
+from fleetwide.providers import attempts
+from fleetwide.providers.attempt_logs import LogWriter, read_log, tail_lines
 from fleetwide.providers.attempt_results import load_result
 from fleetwide.providers.docker import ContainerHost
 from fleetwide.providers.objects import FolderStore
@@ -396,6 +398,22 @@ def test_a_log_is_readable_while_the_container_runs(
     running.environment.cancel()
     with pytest.raises(CancelledError):
         running.result.result(30)
+
+
+def test_a_flood_of_output_is_cut_and_the_end_is_still_seen(
+    activities: HostActivities,
+    runs: Runs,
+    object_store: FolderStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attempts, "LogWriter", partial(LogWriter, limit=1000))
+    run = runs.shell("seq 20000; echo the end; exit 6")
+    result = execute(activities, run)
+    assert result.exit_code == 6
+    assert result.last_lines[-2:] == ["20000", "the end"]
+    assert whole_log(object_store, run).endswith(
+        "[fleetwide] the log passed 1000 bytes; the rest was not kept\n"
+    )
 
 
 def test_a_container_removed_by_hand_counts_as_lost(

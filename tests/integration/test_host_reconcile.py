@@ -1,11 +1,8 @@
 """Containers whose workflow is over are removed; the evidence stays. On a real Temporal server."""
 
 import asyncio
-import shutil
-import sys
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +22,7 @@ from fleetwide.providers.attempts import Attempt
 from fleetwide.providers.docker import ContainerHost
 from fleetwide.providers.objects import FolderStore
 from fleetwide.settings import Settings
-from tests.integration.containers_fixtures import Runs
+from tests.integration.containers_fixtures import Runs, temporal_program
 
 pytestmark = pytest.mark.integration
 
@@ -33,9 +30,9 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
 
-    beside = Path(sys.executable).with_name("temporal")
-    program = str(beside) if beside.exists() else shutil.which("temporal")
-    async with await WorkflowEnvironment.start_local(dev_server_existing_path=program) as server:
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=temporal_program()
+    ) as server:
         yield server.client
 
 
