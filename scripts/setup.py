@@ -149,7 +149,7 @@ def run(command: list[Word], what: str) -> None:
 
 def fingerprint() -> str:
     parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes()]
-    parts += [sys.version.encode(), str(ROOT).encode()]
+    parts += [repr(sys.version_info[:2]).encode(), str(ROOT).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -165,12 +165,12 @@ def make_venv() -> None:
 
 
 def usable_venv() -> bool:
-    """Whether pip runs in the environment under the Python that runs this."""
+    """Whether pip runs in the environment, under a Python of the same minor version."""
     if not VENV_PYTHON.exists():
         return False
-    ask = "import pip, sys; print(sys.version)"
+    ask = "import pip, sys; print(*sys.version_info[:2])"
     answer = subprocess.run([VENV_PYTHON, "-c", ask], capture_output=True, text=True, check=False)
-    return answer.stdout.strip() == sys.version.strip()
+    return answer.stdout.split() == [str(part) for part in sys.version_info[:2]]
 
 
 def pip_install(arguments: list[Word], total: int) -> None:
