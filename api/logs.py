@@ -152,15 +152,14 @@ def _read_all(reader: LogReader, source: Source, offset: int) -> tuple[str, int]
 async def _follow(
     reader: LogReader, request: LogRequest, start: Position | None
 ) -> AsyncIterator[ServerSentEvent]:
-    """Attempt after attempt, from ``start`` to the end of the task."""
-    attempt = start.attempt if start else request.attempt
+    """Attempt after attempt, from ``start`` or the first to the end of the task."""
+    attempt = start.attempt if start else request.attempt or 1
     offset = start.offset if start else request.offset
     while True:
         source = await asyncio.to_thread(reader.source, attempt)
         if source is None:
             await asyncio.sleep(POLL_SECONDS)
             continue
-        attempt = source.attempt
         while True:
             text, behind = await asyncio.to_thread(
                 reader.chunk, source.key, offset, final=source.ended

@@ -131,7 +131,7 @@ async def task_logs(
     request: Annotated[LogRequest, Query()],
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The newest attempt's log as text; with ``follow`` as server-sent events until it ends.
+    """The newest attempt's log as text; with ``follow`` all attempts' as server-sent events.
 
     An event's id is ``<attempt>:<byte offset behind it>``; send it as Last-Event-ID to go on.
     """
