@@ -29,8 +29,8 @@ class Placer:
         self.client = client
         self.explained: dict[int, tuple[Waiting, datetime]] = {}
 
-    async def tick(self) -> None:
-        """Place what can be placed; cheap when there is nothing to do."""
+    async def tick(self) -> bool:
+        """Place what can be placed; cheap when there is nothing to do. True when there was."""
         deliveries, notices = self._decide(datetime.now(UTC))
         if deliveries:
             await asyncio.gather(*(self._deliver(delivery) for delivery in deliveries))
@@ -38,6 +38,7 @@ class Placer:
                 scheduling.mark_delivered(session, [d.waiter_id for d in deliveries])
         for notice in notices:
             await self._tell(notice)
+        return bool(deliveries or self.explained)
 
     def _decide(self, now: datetime) -> tuple[list[Delivery], list[Notice]]:
         with self.store.read() as session:

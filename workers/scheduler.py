@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 import structlog
 
@@ -11,6 +12,8 @@ from workers.process import Process, run
 from workers.watching import Watcher
 
 TICK_SECONDS = 0.015
+IDLE_TICK_SECONDS = 0.06
+STAY_QUICK_SECONDS = 2.0
 WATCH_SECONDS = 1.0
 RECONCILE_SECONDS = 10.0
 
@@ -22,7 +25,7 @@ async def serve(process: Process) -> None:
     store = Store.open(process.settings.database_url.get_secret_value())
     placer, watcher = Placer(store, process.client), Watcher(store, process.client)
     loops = [
-        _every(TICK_SECONDS, placer.tick),
+        _place(placer),
         _every(WATCH_SECONDS, watcher.watch_hosts),
         _every(RECONCILE_SECONDS, watcher.reconcile),
     ]
@@ -31,6 +34,19 @@ async def serve(process: Process) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _place(placer: Placer) -> None:
+    """Tick quickly while there is work and for a moment after, slowly while there is none."""
+    quick_until = 0.0
+    while True:
+        try:
+            if await placer.tick():
+                quick_until = monotonic() + STAY_QUICK_SECONDS
+        except Exception:
+            log.exception("scheduler turn failed", turn="place")
+            await asyncio.sleep(1)
+        await asyncio.sleep(TICK_SECONDS if monotonic() < quick_until else IDLE_TICK_SECONDS)
 
 
 async def _every(seconds: float, turn: Callable[[], Awaitable[None]]) -> None:

@@ -50,6 +50,7 @@ class BatchJob:
         self.finished = False
         self.work: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[None]] = set()
+        self.broken: BaseException | None = None
 
     @workflow.run
     async def run(self, spec: BatchJobSpec) -> BatchResult:
@@ -73,13 +74,19 @@ class BatchJob:
     async def _drive(self, header: JobHeader, spec: BatchJobSpec) -> None:
         """Place and book side by side until all is done, or until it is time to continue as new."""
         placer = asyncio.create_task(self._place_all(header, spec))
+        placer.add_done_callback(self._child_ended)
         try:
             while not (self.array.done or self._may_continue_as_new()):
                 await workflow.wait_condition(
-                    lambda: bool(self.ended) or self.array.done or self._may_continue_as_new()
+                    lambda: (
+                        bool(self.ended) or self.broken is not None or self._may_continue_as_new()
+                    )
                 )
+                if self.broken is not None:
+                    raise self.broken
                 await self._book(spec)
         finally:
+            placer.remove_done_callback(self._child_ended)
             placer.cancel()
             await asyncio.gather(placer, return_exceptions=True)
 
@@ -111,11 +118,19 @@ class BatchJob:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self.running.add(task)
-        task.add_done_callback(self.running.discard)
+        task.add_done_callback(self._child_ended)
+
+    def _child_ended(self, task: asyncio.Task[None]) -> None:
+        """A child's own failure is a result; an exception here is a bug, and must not be lost."""
+        self.running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.broken = task.exception()
 
     async def _run_child(self, header: JobHeader, placement: Placement) -> None:
         env = child_env(self.job_id, header.size, placement.index, placement.attempt)
-        self.ended.append(await run_on_host(header, placement, env))
+        result = await run_on_host(header, placement, env)
+        # Only now: the list is another one after each booking.
+        self.ended.append(result)
 
     async def _book(self, spec: BatchJobSpec) -> None:
         """Write down all that ended since the last time; their hosts are free from here on."""

@@ -13,6 +13,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
 
 from fleetwide.temporal.errors import as_application_error
+from fleetwide.temporal.failures import ShortFailureConverter
 from fleetwide.validation import invalid_input
 
 
@@ -38,5 +39,7 @@ def _model(type_hints: list[type] | None) -> type[BaseModel] | None:
 
 
 data_converter = dataclasses.replace(
-    pydantic_data_converter, payload_converter_class=ExplainingPayloadConverter
+    pydantic_data_converter,
+    payload_converter_class=ExplainingPayloadConverter,
+    failure_converter_class=ShortFailureConverter,
 )

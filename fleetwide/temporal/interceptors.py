@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from temporalio import activity, workflow
+from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -48,10 +49,10 @@ class _ActivityEdgeInbound(ActivityInboundInterceptor):
 
 
 class WorkflowEdge(Interceptor):
-    """Refuses a workflow input that is missing or is not exactly one argument.
+    """Refuses a workflow input that is not exactly one argument, and shortens failures.
 
-    Without it the call of the run method raises a TypeError, which fails the workflow task and
-    not the workflow, so that the run would hang.
+    Without the first the call of the run method raises a TypeError, which fails the workflow task
+    and not the workflow, so that the run would hang.
     """
 
     def workflow_interceptor_class(
@@ -72,4 +73,10 @@ class _WorkflowEdgeInbound(WorkflowInboundInterceptor):
                     f"{len(given)} were given",
                 )
             )
-        return await super().execute_workflow(input)
+        try:
+            return await super().execute_workflow(input)
+        except ActivityError as error:
+            # What went wrong, and not that it went wrong in an activity: one short failure.
+            if isinstance(error.cause, ApplicationError):
+                raise error.cause from None
+            raise
