@@ -7,7 +7,6 @@ from pathlib import Path
 from temporalio import activity
 
 from activities.progress import heartbeat
-from fleetwide.baseos.images import base_image
 from fleetwide.baseos.plans import make_plan, repository_of
 from fleetwide.baseos.versions import next_version
 from fleetwide.models.baseos import (
@@ -21,9 +20,8 @@ from fleetwide.models.baseos import (
     RootFilesystem,
 )
 from fleetwide.providers.distribution import RegistryClient
+from fleetwide.providers.images import push_base_image
 from fleetwide.providers.mmdebstrap import build_rootfs
-from fleetwide.registry.oci import MANIFEST_TYPE
-from fleetwide.registry.references import ImageReference
 from fleetwide.settings import Settings
 from fleetwide.store import releases
 from fleetwide.store.session import Store
@@ -132,8 +130,5 @@ class OSBuildActivities:
     def publish_image(self, request: PublishImage) -> BuiltImage:
         """Push config and manifest, and tag them with the version."""
         plan = request.plan
-        documents = base_image(plan, request.layer)
-        self.registry.upload_blob(plan.repository, documents.config, documents.config_digest)
-        reference = ImageReference(plan.repository, tag=plan.tag)
-        digest = self.registry.put_manifest(reference, documents.manifest, MANIFEST_TYPE)
-        return BuiltImage(repository=plan.repository, digest=digest, size=documents.size)
+        pushed = push_base_image(self.registry, plan, request.layer)
+        return BuiltImage(repository=plan.repository, digest=pushed.digest, size=pushed.size)

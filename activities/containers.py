@@ -12,8 +12,8 @@ from fleetwide.models.containers import (
     Placements,
 )
 from fleetwide.models.hosts import HostRegistration
+from fleetwide.providers.admission import pinned_image
 from fleetwide.providers.distribution import RegistryClient
-from fleetwide.registry.references import parse_reference
 from fleetwide.store import hosts, jobs
 from fleetwide.store.scheduling import placement_of
 from fleetwide.store.session import Store
@@ -59,8 +59,7 @@ class ContainerActivities:
             job = jobs.find(session, request.job.workflow_id, request.job.run_id)
         if job is not None:
             return job.image
-        reference = parse_reference(request.job.container.image)
-        return str(reference.pinned(self.registry.resolve(reference)))
+        return pinned_image(self.registry, request.job.container)
 
     @activity.defn(name="containers.record_attempts")
     def record_attempts(self, results: list[AttemptResult]) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from pydantic import BaseModel
 from temporalio.client import (
@@ -43,6 +44,7 @@ from fleetwide.temporal.errors import from_application_error
 CONTROL_QUEUE = "control"
 RPC_TIMEOUT = timedelta(seconds=10)
 UPDATE_SECONDS = 30.0
+LOST_TASKS = 5
 REQUEST_MEMO = "request"
 MAX_SUMMARY_BYTES = 400
 
@@ -232,8 +234,28 @@ async def update(platform: Platform, workflow_id: str, name: str, argument: Base
     """Run an update to its end and return what it returned."""
     client = await platform.temporal.client()
     handle = client.get_workflow_handle(workflow_id)
+    update_id = str(uuid4())
+
+    async def execute() -> Any:
+        return await handle.execute_update(name, argument, id=update_id)
+
     async with translated(workflow_id):
-        return await asyncio.wait_for(handle.execute_update(name, argument), UPDATE_SECONDS)
+        return await asyncio.wait_for(_despite_lost_tasks(execute), UPDATE_SECONDS)
+
+
+async def _despite_lost_tasks(execute: Callable[[], Awaitable[Any]]) -> Any:
+    """Send an update again that went down with its workflow task.
+
+    When a workflow closes in answer to an update while one of its activities ends at the same
+    moment, the server drops the task and the update with it. The update's id makes it safe.
+    """
+    for _ in range(LOST_TASKS):
+        try:
+            return await execute()
+        except RPCError as error:
+            if "unexpected workflow task failure" not in error.message:
+                raise
+    return await execute()
 
 
 async def cancel(platform: Platform, workflow_id: str, reason: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from api.deps import Platform
 from fleetwide.errors import ArtifactRejected, InvalidInput
-from fleetwide.models.bakery import MAX_ARTIFACT_BYTES
+from fleetwide.models.bakery import MAX_ARTIFACT_BYTES, artifact_key
 from fleetwide.models.documents import ArtifactDocument
 from fleetwide.store import images
 
@@ -66,7 +66,7 @@ async def _write(path: Path, body: AsyncIterator[bytes]) -> Received:
 
 
 def _store(platform: Platform, filename: str, path: Path, received: Received) -> ArtifactDocument:
-    key = images.artifact_key(received.sha256)
+    key = artifact_key(received.sha256)
     if not platform.objects.exists(key):
         platform.objects.put_file(key, path)
     with platform.store.write() as session:

@@ -31,46 +31,66 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FLEETWIDE_", extra="ignore", frozen=True)
 
-    temporal_address: str = Field("127.0.0.1:7233", description="host:port of Temporal's frontend")
-    temporal_namespace: str = Field("default", description="Temporal namespace")
-    temporal_ui_url: str = Field("http://127.0.0.1:8233", description="Temporal Web UI, for links")
+    temporal_address: str = Field(
+        default="127.0.0.1:7233", description="host:port of Temporal's frontend"
+    )
+    temporal_namespace: str = Field(default="default", description="Temporal namespace")
+    temporal_ui_url: str = Field(
+        default="http://127.0.0.1:8233", description="Temporal Web UI, for links"
+    )
 
-    state_dir: Path = Field(Path(".fleetwide"), description="folder for local state and caches")
+    state_dir: Path = Field(
+        default=Path(".fleetwide"), description="folder for local state and caches"
+    )
     database_url: SecretStr = Field(
-        SecretStr("sqlite:///.fleetwide/fleetwide.db"), description="SQLAlchemy database URL"
+        default=SecretStr("sqlite:///.fleetwide/fleetwide.db"),
+        description="SQLAlchemy database URL",
     )
-    registry_url: str = Field("http://127.0.0.1:5050", description="Docker Distribution's base URL")
+    registry_url: str = Field(
+        default="http://127.0.0.1:5050", description="Docker Distribution's base URL"
+    )
     object_store_url: str = Field(
-        "file:.fleetwide/objects", description="file:<folder> or s3://<bucket>/<prefix>"
+        default="file:.fleetwide/objects", description="file:<folder> or s3://<bucket>/<prefix>"
     )
-    aws_endpoint_url: str | None = Field(None, description="AWS endpoint; unset means real AWS")
-    aws_region: str = Field("us-east-1", description="AWS region")
+    aws_endpoint_url: str | None = Field(
+        default=None, description="AWS endpoint; unset means real AWS"
+    )
+    aws_region: str = Field(default="us-east-1", description="AWS region")
 
-    api_url: str = Field("http://127.0.0.1:8300", description="where the CLI finds the API")
-    api_host: str = Field("127.0.0.1", description="address that the API listens on")
-    api_port: int = Field(8300, description="port that the API listens on")
+    api_url: str = Field(default="http://127.0.0.1:8300", description="where the CLI finds the API")
+    api_host: str = Field(default="127.0.0.1", description="address that the API listens on")
+    api_port: int = Field(default=8300, description="port that the API listens on")
 
-    host_id: str = Field("local", description="this container host's id; its queue is host.<id>")
-    host_cpu: float | None = Field(None, description="CPUs offered; unset means all")
+    host_id: str = Field(
+        default="local", description="this container host's id; its queue is host.<id>"
+    )
+    host_cpu: float | None = Field(default=None, description="CPUs offered; unset means all")
     host_memory: int | None = Field(
-        None, description="bytes of memory offered; unset means all but a reserve"
+        default=None, description="bytes of memory offered; unset means all but a reserve"
     )
-    docker_url: str = Field("unix:///var/run/docker.sock", description="this host's Docker daemon")
+    docker_url: str = Field(
+        default="unix:///var/run/docker.sock", description="this host's Docker daemon"
+    )
 
     apt_mirror: str | None = Field(
-        None, description="mirror for OS builds whose spec names none; unset means mmdebstrap's own"
+        default=None,
+        description="mirror for OS builds whose spec names none; unset means mmdebstrap's own",
     )
     builder_dir: Path = Field(
-        Path(".fleetwide/builder"), description="scratch and caches of a builder"
+        default=Path(".fleetwide/builder"), description="scratch and caches of a builder"
     )
 
-    trace_exporter: TraceExporter = Field(TraceExporter.NONE, description="none, console or otlp")
-    otlp_endpoint: str = Field("http://127.0.0.1:4318", description="OTLP/HTTP endpoint for traces")
-    metrics_address: str | None = Field(
-        None, description="host:port for this process's Prometheus metrics; unset means off"
+    trace_exporter: TraceExporter = Field(
+        default=TraceExporter.NONE, description="none, console or otlp"
     )
-    log_format: LogFormat = Field(LogFormat.CONSOLE, description="console or json")
-    log_level: str = Field("INFO", description="least level that is logged")
+    otlp_endpoint: str = Field(
+        default="http://127.0.0.1:4318", description="OTLP/HTTP endpoint for traces"
+    )
+    metrics_address: str | None = Field(
+        default=None, description="host:port for this process's Prometheus metrics; unset means off"
+    )
+    log_format: LogFormat = Field(default=LogFormat.CONSOLE, description="console or json")
+    log_level: str = Field(default="INFO", description="least level that is logged")
 
 
 @cache

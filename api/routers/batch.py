@@ -7,7 +7,6 @@ from starlette.concurrency import run_in_threadpool
 from ulid import ULID
 
 from api import lifecycles
-from api.admission import require_image
 from api.deps import CursorDep, LimitQuery, Platform, PlatformDep, WaitQuery, next_cursor
 from api.documents import job_document
 from api.examples import JOB_SPEC, KILL
@@ -19,6 +18,7 @@ from fleetwide.errors import NotFound
 from fleetwide.models.batch import BatchJobSpec, BatchState, Child
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.documents import JobDocument, Operation, OperationStatus, Page
+from fleetwide.providers.admission import pinned_image
 from fleetwide.store import children, jobs
 from fleetwide.store.tables import JobRow
 from fleetwide.temporal import search_attributes as attributes
@@ -44,7 +44,7 @@ async def submit(
     wait: WaitQuery = 0,
 ) -> Operation:
     """Run an array of containers as one job."""
-    await run_in_threadpool(require_image, platform.registry, spec.container)
+    await run_in_threadpool(pinned_image, platform.registry, spec.container)
     job_id = idempotent_id(idempotency_key) if idempotency_key else str(ULID()).lower()
     start = Start(
         workflow_type="BatchJob",

@@ -7,7 +7,6 @@ from starlette.concurrency import run_in_threadpool
 from ulid import ULID
 
 from api import lifecycles
-from api.admission import require_image
 from api.deps import CursorDep, LimitQuery, Platform, PlatformDep, WaitQuery, next_cursor
 from api.documents import host_document, task_document
 from api.examples import KILL, TASK_SPEC
@@ -23,6 +22,7 @@ from fleetwide.models.documents import (
     Page,
     TaskDocument,
 )
+from fleetwide.providers.admission import pinned_image
 from fleetwide.store import hosts, jobs
 from fleetwide.temporal import search_attributes as attributes
 
@@ -40,7 +40,7 @@ async def run_task(
     wait: WaitQuery = 0,
 ) -> Operation:
     """Run one container to its end on a host that the scheduler chooses."""
-    await run_in_threadpool(require_image, platform.registry, spec.container)
+    await run_in_threadpool(pinned_image, platform.registry, spec.container)
     task_id = idempotent_id(idempotency_key) if idempotency_key else str(ULID()).lower()
     start = Start(
         workflow_type="ContainerTask",

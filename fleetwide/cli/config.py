@@ -47,7 +47,7 @@ def show(style: Output = Format.TABLE) -> None:
 
 def table(settings: Settings) -> list[Setting]:
     """All settings, in the order of their definition."""
-    prefix = str(Settings.model_config["env_prefix"])
+    prefix = str(Settings.model_config.get("env_prefix", ""))
     known = {name.upper() for name in os.environ}
     return [
         Setting(

@@ -19,6 +19,11 @@ class ArtifactType(StrEnum):
     WHEEL = "wheel"
 
 
+def artifact_key(sha256: str) -> str:
+    """Where an uploaded artifact's bytes lie in the object store."""
+    return f"artifacts/sha256/{sha256}"
+
+
 class Artifact(Spec):
     """One deployment artifact, always pinned by its digest."""
 

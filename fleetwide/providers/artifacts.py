@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 
 from fleetwide.errors import ArtifactRejected, ServiceUnavailable
-from fleetwide.models.bakery import MAX_ARTIFACT_BYTES, Artifact, ArtifactType
+from fleetwide.models.bakery import MAX_ARTIFACT_BYTES, Artifact, ArtifactType, artifact_key
 from fleetwide.providers.progress import Progress, Throttled
 
 GetObject = Callable[[str, Path], None]
@@ -18,11 +18,6 @@ PIECE_BYTES = 1024 * 1024
 TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
 DEB_MAGIC = b"!<arch>\ndebian-binary "
 TAR_MAGIC_AT = 257
-
-
-def object_key(sha256: str) -> str:
-    """Where an uploaded artifact lies in the object store."""
-    return f"artifacts/sha256/{sha256}"
 
 
 def fetch(artifact: Artifact, target: Path, get_object: GetObject, progress: Progress) -> None:
@@ -36,7 +31,7 @@ def fetch(artifact: Artifact, target: Path, get_object: GetObject, progress: Pro
     try:
         if artifact.url is None:
             told(f"fetching {artifact.filename}", None)
-            get_object(object_key(artifact.sha256), target)
+            get_object(artifact_key(artifact.sha256), target)
         else:
             _download(artifact, artifact.url, target, told)
         _check_digest(artifact, target, told)

@@ -10,11 +10,10 @@ from fleetwide.bakery.images import baked_image
 from fleetwide.baseos.images import base_image
 from fleetwide.errors import PlatformError
 from fleetwide.models.bakery import ArtifactType, BaseImage, ResolvedBake
-from fleetwide.models.baseos import BuildPlan
+from fleetwide.models.baseos import BuildPlan, Layer
 from fleetwide.providers.compress import Compressed, compress_layer
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.layers import LayerEntry, plain_entries, write_layer
-from fleetwide.providers.mmdebstrap import BuiltRootfs
 from fleetwide.providers.overlay import changed_entries, install_debs
 from fleetwide.providers.progress import Progress, no_progress, span
 from fleetwide.providers.tarballs import unpack_tarball
@@ -101,12 +100,8 @@ _MAKERS: dict[ArtifactType, Callable[[LayerInputs, Path, Progress], list[LayerEn
 }
 
 
-def push_base_image(
-    client: RegistryClient, plan: BuildPlan, built: BuiltRootfs, progress: Progress = no_progress
-) -> PushedImage:
-    """Push a release's container base image under its version's tag."""
-    layer = built.rootfs.layer
-    client.upload_blob(plan.repository, built.layer_path, layer.digest, progress)
+def push_base_image(client: RegistryClient, plan: BuildPlan, layer: Layer) -> PushedImage:
+    """Tag a release's container base image; its layer lies in the registry already."""
     return _push_documents(client, plan.repository, plan.tag, base_image(plan, layer))
 
 

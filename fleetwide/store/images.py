@@ -72,8 +72,3 @@ def save_artifact(
 def artifact(session: Session, sha256: str) -> ArtifactRow | None:
     """The uploaded artifact with that digest."""
     return session.get(ArtifactRow, sha256)
-
-
-def artifact_key(sha256: str) -> str:
-    """Where an uploaded artifact's bytes lie in the object store."""
-    return f"artifacts/sha256/{sha256}"

@@ -89,7 +89,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltRootfs:
 def base(built: BuiltRootfs, client: RegistryClient) -> BaseImage:
     """The root file system as a base image in the registry."""
     plan = small_plan()
-    pushed = push_base_image(client, plan, built)
+    layer = built.rootfs.layer
+    client.upload_blob(plan.repository, built.layer_path, layer.digest)
+    pushed = push_base_image(client, plan, layer)
     return BaseImage(
         name=plan.name,
         version=plan.version,
