@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import structlog
+from fastapi import HTTPException
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,16 +13,13 @@ from ulid import ULID
 from api.problems import internal_problem, plain_problem, respond
 
 MAX_BODY_BYTES = 1024 * 1024
+TOO_LARGE = f"a request's body may have {MAX_BODY_BYTES} bytes"
 UNLIMITED_PATHS = frozenset({"/v1/artifacts"})
 REQUEST_ID_HEADER = b"x-request-id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("fleetwide.api")
-
-
-class BodyTooLarge(Exception):
-    """A request without a length sent more than the limit."""
 
 
 class RequestEdge:
@@ -69,8 +67,6 @@ class _Exchange:
             return
         try:
             await self.app(self.scope, self.receive, self.send)
-        except BodyTooLarge:
-            await self._answer_too_large()
         except Exception as error:
             self.span.record_exception(error)
             log.exception("a request failed unexpectedly", path=self.scope["path"])
@@ -84,14 +80,15 @@ class _Exchange:
         return self.scope["path"] not in UNLIMITED_PATHS
 
     async def _answer_too_large(self) -> None:
-        problem = plain_problem(413, f"a request's body may have {MAX_BODY_BYTES} bytes")
+        problem = plain_problem(413, TOO_LARGE)
         await respond(self.scope, problem)(self.scope, self._receive, self.send)
 
     async def receive(self) -> Message:
         message = await self._receive()
         self.received += len(message.get("body", b""))
         if self.limited and self.received > MAX_BODY_BYTES:
-            raise BodyTooLarge
+            # FastAPI turns any other exception of a body into "is not JSON".
+            raise HTTPException(413, TOO_LARGE)
         return message
 
     async def send(self, message: Message) -> None:

@@ -17,8 +17,8 @@ Answer = TypeVar("Answer")
 Query = Mapping[str, str | int | float | bool | None]
 
 CONNECT_SECONDS = 5.0
+# The server pings a silent stream every 15 seconds.
 READ_SECONDS = 60.0
-STREAM_SILENCE_SECONDS = 60.0
 STREAM_RETRIES = 5
 STREAM_RETRY_SECONDS = 1.0
 
@@ -54,11 +54,11 @@ class Transport:
         if body is not None:
             # What was not given stays away: the API knows the defaults.
             request["json"] = body.model_dump(mode="json", exclude_unset=True)
-        params = {**_given(query), **({"wait": wait} if wait else {})}
-        timeout = httpx2.Timeout(READ_SECONDS + wait, connect=CONNECT_SECONDS)
-        return self._read(
-            self._send("POST", path, params=params, timeout=timeout, **request), answer
-        )
+        params = dict(_given(query))
+        if wait:
+            params["wait"] = wait
+            request["timeout"] = httpx2.Timeout(READ_SECONDS + wait, connect=CONNECT_SECONDS)
+        return self._read(self._send("POST", path, params=params, **request), answer)
 
     def text(self, path: str, query: Query | None = None) -> str:
         return self._send("GET", path, params=_given(query)).text
@@ -83,13 +83,10 @@ class Transport:
         self, path: str, query: Query | None, last_id: str
     ) -> Iterator[httpx2.ServerSentEvent]:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
-        timeout = httpx2.Timeout(STREAM_SILENCE_SECONDS, connect=CONNECT_SECONDS)
         params = {**_given(query), "follow": True}
         with (
             self._translated(),
-            self._http.stream(
-                "GET", path, params=params, headers=headers, timeout=timeout
-            ) as response,
+            self._http.stream("GET", path, params=params, headers=headers) as response,
         ):
             if response.status_code != 200:
                 response.read()
