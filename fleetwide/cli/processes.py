@@ -2,9 +2,11 @@
 
 import importlib
 import os
+import signal
 import sys
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -49,19 +51,30 @@ def api() -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
-    code = Exit.OK
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        code = Exit.INTERRUPTED
-    if not server.started:
-        code = Exit.FAILED
+    code = _serve(server.run)
     if provider is not None:
         provider.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     # An interpreter that shuts down while a Temporal client's threads run can abort.
     os._exit(code)
+
+
+def _serve(run: Callable[[], None]) -> int:
+    """Run the server; returns the exit code."""
+    # Uvicorn raises the signal once more when it has shut down: that is a clean end too.
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        run()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else Exit.FAILED
+    return Exit.OK
+
+
+def _end(_signal: int, _frame: object) -> NoReturn:
+    sys.exit(Exit.OK)
 
 
 def worker(role: Annotated[Role, typer.Argument(help="What the worker does.")]) -> None:

@@ -37,8 +37,16 @@ class Transport:
     def close(self) -> None:
         self._http.close()
 
-    def get(self, path: str, answer: type[Answer], query: Query | None = None) -> Answer:
-        return self._read(self._send("GET", path, params=_given(query)), answer)
+    def get(
+        self,
+        path: str,
+        answer: type[Answer],
+        query: Query | None = None,
+        *,
+        also: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """GET; statuses in ``also`` are answers and no errors."""
+        return self._read(self._send("GET", path, also=also, params=_given(query)), answer)
 
     def post(
         self,
@@ -93,10 +101,12 @@ class Transport:
                 raise error_of(response)
             yield from httpx2.EventSource(response)
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
+    def _send(
+        self, method: str, path: str, *, also: frozenset[int] = frozenset(), **request: Any
+    ) -> httpx2.Response:
         with self._translated():
             response = self._http.request(method, path, **request)
-        if response.status_code >= 400:
+        if response.status_code >= 400 and response.status_code not in also:
             raise error_of(response)
         return response
 
