@@ -12,7 +12,7 @@ from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import ObjectStore, open_object_store
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
-from fleetwide.temporal.client import connect
+from fleetwide.temporal.client import connect, make_runtime
 
 CONNECT_SECONDS = 5.0
 MAX_WAIT_SECONDS = 300
@@ -24,6 +24,7 @@ class TemporalConnection:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._runtime = make_runtime(settings)
         self._client: Client | None = None
         self._lock = asyncio.Lock()
 
@@ -40,7 +41,7 @@ class TemporalConnection:
 
     async def _connect(self) -> Client:
         try:
-            return await asyncio.wait_for(connect(self._settings), CONNECT_SECONDS)
+            return await asyncio.wait_for(connect(self._settings, self._runtime), CONNECT_SECONDS)
         except TimeoutError as error:
             raise ServiceUnavailable(
                 f"Temporal at {self._settings.temporal_address} does not answer",

@@ -16,14 +16,12 @@ CONNECT_WAIT_SECONDS = 2.0
 log = structlog.get_logger()
 
 
-def make_runtime(settings: Settings) -> Runtime:
-    """The process's one Temporal runtime; it serves the SDK's metrics when an address is set."""
-    metrics = settings.metrics_address
-    return Runtime(
-        telemetry=TelemetryConfig(
-            metrics=PrometheusConfig(bind_address=metrics) if metrics else None
-        )
-    )
+def make_runtime(settings: Settings) -> Runtime | None:
+    """The process's own Temporal runtime, when it shall serve the SDK's metrics; make only one."""
+    address = settings.metrics_address
+    if address is None:
+        return None
+    return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=address)))
 
 
 async def connect(settings: Settings, runtime: Runtime | None = None) -> Client:

@@ -1,0 +1,179 @@
+"""A whole development platform for tests: real servers, real workers, on free ports of its own."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from fleetwide.client import Client
+from fleetwide.dev.config import DevConfig, dump, with_ports
+from fleetwide.dev.machine import taken_ports
+from fleetwide.dev.parse import load
+from fleetwide.dev.platform import UpOptions, down, status, up
+from fleetwide.models.baseos import OSRelease
+from tests.receivers import TraceReceiver
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+BASE_SPEC = {"name": "baseos", "version": "1", "suite": "bookworm", "packages": ["python3"]}
+
+
+def on_free_ports(config: DevConfig) -> DevConfig:
+    while True:
+        base = random.randrange(20000, 30000)
+        if not taken_ports(range(base, base + 40)):
+            return with_ports(config, base)
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
+    """The first true answer of ``condition``; fails when none comes in time."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"never happened within {seconds} s: {what}"
+        time.sleep(0.1)
+    return answer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a workflow ended: its status word, its result or its failure."""
+
+    status: str
+    result: Any
+    failure: str
+    failure_type: str
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A running platform and the ways by which people reach it."""
+
+    config: DevConfig
+    state: Path
+    file: Path
+    api_url: str
+    traces: TraceReceiver
+
+    def client(self) -> Client:
+        return Client(self.api_url)
+
+    def fleetwide(self, *arguments: str, code: int = 0, stdin: str | None = None) -> str:
+        """Run the ``fleetwide`` CLI as a person would; returns standard output."""
+        done = subprocess.run(
+            [BIN / "fleetwide", *arguments],
+            env={**os.environ, "FLEETWIDE_API_URL": self.api_url},
+            capture_output=True,
+            text=True,
+            input=stdin,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == code, f"{done.returncode}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def temporal(self, *arguments: str, code: int | None = 0) -> str:
+        """Run the ``temporal`` CLI with the platform's file as its env file."""
+        command = [str(BIN / "temporal"), "--env-file", str(self.file), "--env", "dev", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        if code is not None:
+            assert done.returncode == code, f"{done.returncode}: {done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def start(self, type_: str, workflow_id: str, *inputs: str) -> None:
+        """``temporal workflow start --type ...`` with the task queue from the env file."""
+        given = [word for text in inputs for word in ("--input", text)]
+        self.temporal("workflow", "start", "--type", type_, "--workflow-id", workflow_id, *given)
+
+    def describe(self, workflow_id: str) -> dict[str, Any]:
+        text = self.temporal("workflow", "describe", "--workflow-id", workflow_id, "-o", "json")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def status(self, workflow_id: str) -> str:
+        word: str = self.describe(workflow_id)["workflowExecutionInfo"]["status"]
+        return word.removeprefix("WORKFLOW_EXECUTION_STATUS_")
+
+    def ended(self, workflow_id: str, seconds: float = 120.0) -> Outcome:
+        """Wait for the end of a workflow."""
+        eventually(
+            lambda: self.status(workflow_id) != "RUNNING", seconds, f"the end of {workflow_id}"
+        )
+        text = self.temporal(
+            "workflow", "result", "--workflow-id", workflow_id, "-o", "json", code=None
+        )
+        found = json.loads(text[text.index("{") : text.rindex("}") + 1])
+        failure = (found.get("closeEvent") or {}).get("workflowExecutionFailedEventAttributes", {})
+        cause = failure.get("failure", {})
+        return Outcome(
+            status=found.get("status", ""),
+            result=found.get("result"),
+            failure=cause.get("message", ""),
+            failure_type=cause.get("applicationFailureInfo", {}).get("type", ""),
+        )
+
+    def query(self, workflow_id: str, name: str = "status") -> Any:
+        text = self.temporal(
+            "workflow", "query", "--workflow-id", workflow_id, "--type", name, "-o", "json"
+        )
+        return json.loads(text)["queryResult"][0]
+
+    def containers(self, **labels: str) -> list[Any]:
+        """The platform's containers, stopped ones too."""
+        wanted = {"platform": str(self.state), **labels}
+        filters = {"label": [f"fleetwide.{key}={value}" for key, value in wanted.items()]}
+        api = docker.APIClient()
+        try:
+            found: list[Any] = api.containers(all=True, filters=filters)
+        finally:
+            api.close()
+        return found
+
+    def pid(self, process: str) -> int:
+        found = next(item.pid for item in status(self.state) if item.name == process)
+        assert found is not None
+        return found
+
+    def healthy(self) -> bool:
+        return all(item.healthy for item in status(self.state))
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    """One platform for the whole session; traces go to a receiver of the test's own."""
+    with tempfile.TemporaryDirectory(prefix="fw-") as folder, TraceReceiver() as traces:
+        state = Path(folder) / "state"
+        config = on_free_ports(load(ROOT / "temporal-dev.yaml"))
+        file = Path(folder) / "temporal-dev.yaml"
+        file.write_text(dump(config))
+        shell = {
+            **os.environ,
+            "FLEETWIDE_TRACE_EXPORTER": "otlp",
+            "FLEETWIDE_OTLP_ENDPOINT": traces.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "500",
+        }
+        try:
+            up(config, state, UpOptions(shell=shell))
+            api = f"http://127.0.0.1:{config.processes['api'].port}"
+            yield Platform(config, state.resolve(), file, api, traces)
+        finally:
+            down(state)
+
+
+@pytest.fixture(scope="session")
+def stable(platform: Platform) -> OSRelease:
+    """An OS release built through CLI and API, promoted to stable."""
+    spec = json.dumps(BASE_SPEC)
+    platform.fleetwide("os", "build", "-f", "-", "--wait", stdin=spec)
+    platform.fleetwide("os", "promote", "baseos", "1")
+    with platform.client() as client:
+        return client.os.get("baseos", "stable")
