@@ -28,7 +28,7 @@ from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlread
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.deps import Platform
-from api.links import links_of
+from api.links import links_of, thing_page
 from api.problems import problem_of
 from fleetwide.errors import (
     Conflict,
@@ -39,6 +39,7 @@ from fleetwide.errors import (
 )
 from fleetwide.models.documents import Operation, OperationStatus, Problem
 from fleetwide.registry.digests import canonical_json
+from fleetwide.settings import Settings
 from fleetwide.temporal.errors import from_application_error
 
 CONTROL_QUEUE = "control"
@@ -137,7 +138,7 @@ async def start(platform: Platform, request: Start) -> WorkflowHandle[Any, Any]:
     client = await platform.temporal.client()
     async with translated(request.workflow_id):
         try:
-            handle = await _start(client, request)
+            handle = await _start(client, request, details_of(platform.settings, request))
         except WorkflowAlreadyStartedError as error:
             if request.unique:
                 raise Conflict(f"{request.workflow_id} exists already") from error
@@ -157,7 +158,17 @@ async def _refuse_another_request(handle: WorkflowHandle[Any, Any], request: Sta
         )
 
 
-async def _start(client: Client, request: Start) -> WorkflowHandle[Any, Any]:
+def details_of(settings: Settings, request: Start) -> str:
+    """Markdown for the Temporal Web UI: where else the thing can be looked at."""
+    links = {"self": thing_page(request.workflow_id)}
+    if request.workflow_type == "ContainerTask":
+        links["log"] = f"{links['self']}/logs"
+    base = settings.api_url.rstrip("/")
+    lines = [f"- [{name}]({base}{path})" for name, path in links.items()]
+    return "\n".join([request.summary, "", *lines])
+
+
+async def _start(client: Client, request: Start, details: str) -> WorkflowHandle[Any, Any]:
     return await client.start_workflow(
         request.workflow_type,
         request.spec,
@@ -170,6 +181,7 @@ async def _start(client: Client, request: Start) -> WorkflowHandle[Any, Any]:
         memo={REQUEST_MEMO: request.fingerprint},
         search_attributes=request.attributes,
         static_summary=_cut(request.summary),
+        static_details=details,
         rpc_timeout=RPC_TIMEOUT,
     )
 

@@ -1,5 +1,6 @@
 """The builder worker: OS builds and bakes. It is root on its own machine and may push images."""
 
+from fleetwide.providers.scratch import held
 from fleetwide.temporal.worker import WorkerRole, make_worker
 from workers.process import Process, run
 from workers.registry import builder_activities
@@ -15,8 +16,9 @@ async def serve(process: Process) -> None:
         activities=builder_activities(process.settings),
         max_activities=BUILDS_AT_A_TIME,
     )
-    async with make_worker(process.client, role):
-        await process.stop.wait()
+    with held(process.settings.builder_dir.absolute()):
+        async with make_worker(process.client, role):
+            await process.stop.wait()
 
 
 def main() -> None:
