@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from fleetwide.temporal import search_attributes as attributes
 
-from workflows.running import book_attempts, book_end, place, run_on_host
+from workflows.running import book_attempts, book_end, place, run_on_host, stop_if_cancelled
 
 ASK_LIMIT = 100
 PROGRESS_MEMO = "progress"
@@ -85,6 +85,7 @@ class BatchJob:
                 if self.broken is not None:
                     raise self.broken
                 await self._book(spec)
+                stop_if_cancelled()
         finally:
             placer.remove_done_callback(self._child_ended)
             placer.cancel()
@@ -232,8 +233,10 @@ class BatchJob:
     @workflow.update(description="Stop all children and end the job, with a reason")
     async def cancel(self, request: KillRequest) -> BatchStatus:
         self.cancel_reason = request.reason
-        if self.work is not None:
-            self.work.cancel()
+        # An update may arrive together with the start, before the run method began.
+        await workflow.wait_condition(lambda: self.work is not None)
+        assert self.work is not None
+        self.work.cancel()
         await workflow.wait_condition(lambda: self.finished)
         return self.status()
 

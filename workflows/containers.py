@@ -29,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from fleetwide.temporal import search_attributes as attributes
 
-from workflows.running import book_attempts, book_end, place, run_on_host
+from workflows.running import book_attempts, book_end, place, run_on_host, stop_if_cancelled
 
 
 @workflow.defn(name="ContainerTask")
@@ -81,7 +81,7 @@ class ContainerTask:
         avoid: list[str] = []
         while True:
             result = await self._one_attempt(header, avoid)
-            _stop_if_cancelled()
+            stop_if_cancelled()
             retry = next_attempt(result.reason, header.retry, spent)
             if retry is None:
                 return result
@@ -95,7 +95,6 @@ class ContainerTask:
         self._enter(TaskState.ACCEPTED)
         wanted = AttemptRequest(attempt=self.attempt, avoid_hosts=avoid)
         [placement] = await place(header, [wanted])
-        _stop_if_cancelled()
         self.host_id, self.image, self.waiting = placement.host_id, placement.image, None
         self._enter(TaskState.LAUNCHED)
         self._index(header)
@@ -176,8 +175,10 @@ class ContainerTask:
     @workflow.update(description="Stop the container and end the task, with a reason")
     async def kill(self, request: KillRequest) -> TaskStatus:
         self.kill_reason = request.reason
-        if self.work is not None:
-            self.work.cancel()
+        # An update may arrive together with the start, before the run method began.
+        await workflow.wait_condition(lambda: self.work is not None)
+        assert self.work is not None
+        self.work.cancel()
         await workflow.wait_condition(lambda: self.state is TaskState.FINISHED)
         return self.status()
 
@@ -200,13 +201,6 @@ def _header(spec: ContainerTaskSpec) -> JobHeader:
         container=spec.container,
         retry=spec.retry,
     )
-
-
-def _stop_if_cancelled() -> None:
-    """A cancel that lands together with an activity's result would otherwise be lost."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _ended(result: TaskResult) -> TaskResult:

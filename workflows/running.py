@@ -1,5 +1,6 @@
 """Steps that container tasks and batch jobs share: ask for a host, run there, book the end."""
 
+import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
@@ -43,6 +44,13 @@ ON_HOST = RetryPolicy(
 )
 
 
+def stop_if_cancelled() -> None:
+    """Raise the cancel that landed together with an activity's result: it would be lost else."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def place(header: JobHeader, wanted: list[AttemptRequest]) -> list[Placement]:
     """Wait until the scheduler found a host for at least one of the wanted attempts."""
     resources = header.container.resources
@@ -54,6 +62,7 @@ async def place(header: JobHeader, wanted: list[AttemptRequest]) -> list[Placeme
         summary=f"find a host for {_attempts(wanted)}: {resources.cpu:g} CPU, "
         f"{resources.memory.human_readable()}",
     )
+    stop_if_cancelled()
     return placements.placed
 
 
