@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from fleetwide.models.baseos import OSRelease
+from fleetwide.providers.scratch import KEPT
 from tests.platforms import Platform, eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -83,8 +84,8 @@ def builder_children(platform: Platform) -> list[psutil.Process]:
 
 
 def work_folders(platform: Platform) -> list[Path]:
-    folder = platform.state / "builder"
-    return [path for path in folder.glob("*") if path.name != "bases"] if folder.exists() else []
+    found = (platform.state / "builder").glob("*")
+    return [path for path in found if path.name not in KEPT]
 
 
 def mounts_below(folder: Path) -> list[str]:

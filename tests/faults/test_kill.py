@@ -5,8 +5,10 @@ import os
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import docker
+import psutil
 import pytest
 
 from fleetwide.models.baseos import OSRelease
@@ -81,3 +83,20 @@ def test_a_terminated_task_leaves_no_container_and_no_reservation(
         )
         [host] = client.hosts().items
     assert host.cpu_reserved == 0
+
+
+def test_a_builder_killed_in_the_middle_of_an_os_build_builds_again(
+    platform: Platform, stable: OSRelease
+) -> None:
+    assert stable.image_digest
+    spec = {"name": "phoenix", "version": "1", "suite": "bookworm", "variant": "essential"}
+    platform.start("OSImageBuild", "os/phoenix/1", json.dumps(spec))
+    builder = platform.pid("builder")
+    eventually(lambda: psutil.Process(builder).children(), 60, "a bootstrap process")
+    started = psutil.Process(builder).children(recursive=True)
+    os.kill(builder, signal.SIGKILL)
+    eventually(lambda: not any(child.is_running() for child in started), 30, "no orphan")
+    eventually(lambda: platform.query("os/phoenix/1")["state"] == "candidate", 200, "a candidate")
+    assert str(platform.state) not in Path("/proc/self/mountinfo").read_text()
+    with platform.client() as client:
+        assert client.os.get("phoenix", "candidate").version == "1"
