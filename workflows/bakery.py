@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 with workflow.unsafe.imports_passed_through():
@@ -17,14 +16,9 @@ with workflow.unsafe.imports_passed_through():
     )
     from fleetwide.temporal import search_attributes as attributes
 
-BUILDER = "builder"
+from workflows.policies import BOOKING_TIMEOUT, BUILD_HEARTBEAT, BUILDER, BUILDS, PERSISTENT
+
 BAKE_LIMIT = timedelta(hours=1)
-STEP_LIMIT = timedelta(minutes=1)
-HEARTBEAT_TIMEOUT = timedelta(seconds=15)
-BOOKS = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=20)
-)
-BUILDS = RetryPolicy(initial_interval=timedelta(seconds=2), maximum_attempts=5)
 
 
 @workflow.defn(name="Bake")
@@ -41,8 +35,8 @@ class Bake:
         self.resolved = await workflow.execute_activity_method(
             ImageActivities.resolve_bake,
             spec,
-            start_to_close_timeout=STEP_LIMIT,
-            retry_policy=BOOKS,
+            start_to_close_timeout=BOOKING_TIMEOUT,
+            retry_policy=PERSISTENT,
             summary=f"resolve {spec.base} and compute the bake key",
         )
         self.image = self.resolved.cached or await self._build(self.resolved)
@@ -58,7 +52,7 @@ class Bake:
             bake,
             task_queue=BUILDER,
             start_to_close_timeout=BAKE_LIMIT,
-            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            heartbeat_timeout=BUILD_HEARTBEAT,
             retry_policy=BUILDS,
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=f"write the layer of {spec.name} {spec.version} and push the image",
@@ -67,8 +61,8 @@ class Bake:
         return await workflow.execute_activity_method(
             ImageActivities.record_image,
             RecordImage(bake=bake, built=built),
-            start_to_close_timeout=STEP_LIMIT,
-            retry_policy=BOOKS,
+            start_to_close_timeout=BOOKING_TIMEOUT,
+            retry_policy=PERSISTENT,
             summary=f"record {bake.repository}@{built.digest[:19]}",
         )
 

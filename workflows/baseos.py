@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
@@ -23,14 +22,9 @@ with workflow.unsafe.imports_passed_through():
     )
     from fleetwide.temporal import search_attributes as attributes
 
-BUILDER = "builder"
+from workflows.policies import BOOKING_TIMEOUT, BUILD_HEARTBEAT, BUILDER, BUILDS, PERSISTENT
+
 BUILD_LIMIT = timedelta(hours=2)
-STEP_LIMIT = timedelta(minutes=5)
-HEARTBEAT_TIMEOUT = timedelta(seconds=15)
-BOOKS = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=20)
-)
-BUILDS = RetryPolicy(initial_interval=timedelta(seconds=2), maximum_attempts=4)
 
 
 @workflow.defn(name="OSImageBuild")
@@ -49,8 +43,8 @@ class OSImageBuild:
             plan = await workflow.execute_activity_method(
                 ReleaseActivities.reserve_release,
                 spec,
-                start_to_close_timeout=STEP_LIMIT,
-                retry_policy=BOOKS,
+                start_to_close_timeout=BOOKING_TIMEOUT,
+                retry_policy=PERSISTENT,
                 summary=f"claim a version of {spec.name}",
             )
             await self._build(spec, plan)
@@ -71,7 +65,7 @@ class OSImageBuild:
             plan,
             task_queue=BUILDER,
             start_to_close_timeout=BUILD_LIMIT,
-            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            heartbeat_timeout=BUILD_HEARTBEAT,
             retry_policy=BUILDS,
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=f"build {spec.distribution} {spec.suite} ({spec.variant}, "
@@ -82,7 +76,7 @@ class OSImageBuild:
             OSBuildActivities.publish_image,
             PublishImage(plan=plan, layer=rootfs.layer),
             task_queue=BUILDER,
-            start_to_close_timeout=STEP_LIMIT,
+            start_to_close_timeout=BOOKING_TIMEOUT,
             retry_policy=BUILDS,
             summary=f"publish {plan.repository}:{plan.tag}",
         )
@@ -90,8 +84,8 @@ class OSImageBuild:
         await workflow.execute_activity_method(
             ReleaseActivities.save_release,
             self.release,
-            start_to_close_timeout=STEP_LIMIT,
-            retry_policy=BOOKS,
+            start_to_close_timeout=BOOKING_TIMEOUT,
+            retry_policy=PERSISTENT,
             summary="enter the candidate channel",
         )
         self._enter("a candidate; waiting for its promotion", spec, plan)
@@ -111,8 +105,8 @@ class OSImageBuild:
         self.release = await workflow.execute_activity_method(
             ReleaseActivities.promote_release,
             self.release,
-            start_to_close_timeout=STEP_LIMIT,
-            retry_policy=BOOKS,
+            start_to_close_timeout=BOOKING_TIMEOUT,
+            retry_policy=PERSISTENT,
             summary="point the stable channel at the release",
         )
         self._enter("stable", spec, None)
@@ -123,8 +117,8 @@ class OSImageBuild:
         await workflow.execute_activity_method(
             ReleaseActivities.withdraw_release,
             release.model_copy(update={"state": state}),
-            start_to_close_timeout=STEP_LIMIT,
-            retry_policy=BOOKS,
+            start_to_close_timeout=BOOKING_TIMEOUT,
+            retry_policy=PERSISTENT,
             summary=f"book the release as {state}",
         )
 

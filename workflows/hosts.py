@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.models.hosts import HostFacts, HostRegistration
     from fleetwide.temporal import search_attributes as attributes
 
-from workflows.running import BOOKING_TIMEOUT, PERSISTENT
+from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 WATCH_LIMIT = timedelta(days=30)

@@ -29,14 +29,12 @@ with workflow.unsafe.imports_passed_through():
         RunContainer,
     )
 
+from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
+
 PLACEMENT_LIMIT = timedelta(days=30)
 LOST_AFTER = timedelta(minutes=5)
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 RUN_MARGIN = timedelta(hours=1)
-BOOKING_TIMEOUT = timedelta(seconds=60)
-PERSISTENT = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=20)
-)
 ON_HOST = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=10),

@@ -1,0 +1,17 @@
+"""Task queues, time limits and retry policies that the workflows share."""
+
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+
+BUILDER = "builder"
+
+BOOKING_TIMEOUT = timedelta(seconds=60)
+"""For light activities: SQL and registry metadata."""
+PERSISTENT = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=20)
+)
+"""For work of the platform's own that must get done, however long the database is away."""
+BUILD_HEARTBEAT = timedelta(seconds=15)
+BUILDS = RetryPolicy(initial_interval=timedelta(seconds=2), maximum_attempts=5)
+"""For builds: a killed builder is worth another try, a broken mirror not for ever."""
