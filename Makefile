@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_STATE := .fleetwide/test
+FIGURES = $(if $(only),benchmarks/$(only).py,$(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench down lock
@@ -30,7 +31,7 @@ test: setup ## Check style, types, imports, then run the whole suite
 	$(BIN)/fleetwide dev up dockerd --state-dir $(TEST_STATE) && $(BIN)/pytest
 
 bench: setup ## Run every benchmark, or one: make bench only=NAME
-	@set -e; for file in benchmarks/$(or $(only),*).py; do \
+	@set -e; for file in $(FIGURES); do \
 	  [ -f "$$file" ] || { echo "no such benchmark: $$file" >&2; exit 2; }; \
 	  echo "== $$file" >&2; $(BIN)/python "$$file"; \
 	done

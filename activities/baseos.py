@@ -59,6 +59,8 @@ class ReleaseActivities:
                 distribution=spec.distribution,
                 suite=spec.suite,
                 architecture=spec.architecture,
+                variant=spec.variant,
+                packages=spec.packages,
                 repository=repository_of(spec.name),
                 created_at=now,
             )

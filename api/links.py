@@ -6,10 +6,11 @@ from fleetwide.settings import Settings
 
 
 def ui_page(settings: Settings, workflow_id: str, run_id: str) -> str:
-    """The run's page in the Temporal Web UI."""
+    """The run's page in the Temporal Web UI; without a run id the page of all its runs."""
     base = settings.temporal_ui_url.rstrip("/")
     namespace = quote(settings.temporal_namespace, safe="")
-    return f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}/{run_id}"
+    page = f"{base}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}"
+    return f"{page}/{run_id}" if run_id else page
 
 
 def thing_page(workflow_id: str) -> str:

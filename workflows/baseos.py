@@ -186,6 +186,8 @@ def _release(plan: BuildPlan, rootfs: RootFilesystem | None, image_digest: str |
         distribution=plan.spec.distribution,
         suite=plan.spec.suite,
         architecture=plan.spec.architecture,
+        variant=plan.spec.variant,
+        packages=plan.spec.packages,
         repository=plan.repository,
         image_digest=image_digest,
         layer=rootfs.layer if rootfs else None,

@@ -77,7 +77,7 @@ def _finished(image: ImageDocument) -> Operation:
         run_id="",
         workflow_type="Bake",
         status=OperationStatus.COMPLETED,
-        summary=f"{image.name} {image.version} was baked before",
+        summary=f"{image.name} {image.version} onto {image.base_name}:{image.base_version}",
         closed_at=image.created_at,
         result=image.model_dump(mode="json", exclude={"links", "owner"}),
         links=image.links,

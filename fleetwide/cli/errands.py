@@ -83,7 +83,7 @@ def _operation_over(operation: Operation) -> bool:
 
 
 def _operation_sentence(operation: Operation) -> str:
-    return f"{operation.summary} {operation.status}"
+    return f"{operation.summary}, {operation.status}"
 
 
 def wait_for_release(

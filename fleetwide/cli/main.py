@@ -12,6 +12,7 @@ from fleetwide.cli import (
     baseos,
     batch,
     config,
+    demo,
     dev,
     events,
     exits,
@@ -42,6 +43,7 @@ app.add_typer(registry.app, name="registry")
 app.command("events")(events.events)
 app.add_typer(config.app, name="config")
 app.add_typer(dev.app, name="dev")
+app.command("demo")(demo.demo)
 app.command("api")(processes.api)
 app.command("worker")(processes.worker)
 app.add_typer(processes.db, name="db")

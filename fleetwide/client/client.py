@@ -39,7 +39,8 @@ class Client:
     """The API as Python. Use it as a context manager, or call ``close``."""
 
     def __init__(self, api_url: str | None = None, *, http: httpx2.Client | None = None) -> None:
-        self._transport = Transport(api_url or get_settings().api_url, http)
+        self.address = api_url or get_settings().api_url
+        self._transport = Transport(self.address, http)
         self.os = OSClient(self._transport)
         self.bakery = BakeryClient(self._transport)
         self.tasks = TaskClient(self._transport)

@@ -148,7 +148,7 @@ def explain(attempt: PendingAttempt, free: list[_Free]) -> Reason:
     allowed = [host for host in free if attempt.host_labels <= host.host.labels]
     if not allowed:
         wanted = ", ".join(f"{key}={value}" for key, value in sorted(attempt.host_labels))
-        sentence = f"none of {len(free)} active hosts has the labels {wanted}"
+        sentence = f"none of {_hosts(free)} has the labels {wanted}"
         return Reason(PendingCode.CONSTRAINTS_UNMET, sentence, {**asked, "hosts": len(free)})
     large = [
         host
@@ -163,7 +163,7 @@ def _too_large(allowed: list[_Free], asked: dict[str, float]) -> Reason:
     largest = max(allowed, key=lambda host: (host.host.cpu_milli, host.host.memory_bytes)).host
     has = {"cpu": largest.cpu_milli / 1000, "memoryMiB": largest.memory_bytes / MIB}
     sentence = (
-        f"asks for {_amount(asked)}; the largest of {len(allowed)} hosts, {largest.host_id}, "
+        f"asks for {_amount(asked)}; the largest of {_hosts(allowed)}, {largest.host_id}, "
         f"has {_amount(has)} in all"
     )
     numbers = {
@@ -185,8 +185,8 @@ def _full(attempt: PendingAttempt, large: list[_Free], asked: dict[str, float]) 
     )
     left = {"cpu": nearest.cpu / 1000, "memoryMiB": nearest.memory / MIB}
     sentence = (
-        f"asks for {_amount(asked)}; {len(large)} hosts are large enough but full, the nearest, "
-        f"{nearest.host.host_id}, has {_amount(left)} free"
+        f"asks for {_amount(asked)}; all of {_hosts(large)} large enough have less free, "
+        f"the nearest, {nearest.host.host_id}, has {_amount(left)}"
     )
     numbers = {
         **asked,
@@ -199,3 +199,7 @@ def _full(attempt: PendingAttempt, large: list[_Free], asked: dict[str, float]) 
 
 def _amount(numbers: dict[str, float]) -> str:
     return f"{numbers['cpu']:g} CPU and {numbers['memoryMiB']:g} MiB"
+
+
+def _hosts(hosts: list[_Free]) -> str:
+    return "1 host" if len(hosts) == 1 else f"{len(hosts)} hosts"

@@ -57,7 +57,7 @@ class BakeSpec(Spec):
     """User and group that the workload runs as; the default is nobody."""
     workdir: Annotated[str, Field(pattern=r"^/[^\s]*$")] = "/"
     ports: list[Annotated[int, Field(ge=1, le=65535)]] = []
-    owner: str = Field("", max_length=200)
+    owner: str = Field(default="", max_length=200)
     labels: dict[str, str] = {}
     """Further OCI labels; those of the platform cannot be set."""
 

@@ -74,7 +74,7 @@ class OSImageSpec(Spec):
     """Packages on top of the variant."""
     source_date_epoch: Annotated[int, Field(ge=0, le=4_102_444_800)] | None = None
     """Seconds since 1970 that every file time is clamped to; unset means the build day's start."""
-    owner: str = Field("", max_length=200)
+    owner: str = Field(default="", max_length=200)
     promotion_window_days: Annotated[int, Field(ge=1, le=365)] = 30
     """How long the release stays open for promotion as a candidate."""
 
@@ -159,6 +159,9 @@ class OSRelease(Record):
     distribution: Distribution
     suite: str
     architecture: Architecture
+    variant: Variant = Variant.MINBASE
+    packages: list[str] = []
+    """The packages that the spec asked for on top of the variant."""
     repository: str
     image_digest: Digest | None = None
     layer: Layer | None = None

@@ -23,7 +23,7 @@ class BatchJobSpec(Spec):
     """Input of the ``BatchJob`` workflow: ``size`` copies of one container, told apart by index."""
 
     app: Name
-    owner: str = Field("", max_length=200)
+    owner: str = Field(default="", max_length=200)
     queue: Name = "default"
     size: Annotated[int, Field(ge=1, le=MAX_ARRAY_SIZE)] = 1
     """Number of children; each finds its index in FLEETWIDE_ARRAY_INDEX."""

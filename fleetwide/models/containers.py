@@ -177,7 +177,7 @@ class ContainerTaskSpec(Spec):
 
     app: Name
     """The application that the task belongs to."""
-    owner: str = Field("", max_length=200)
+    owner: str = Field(default="", max_length=200)
     """Who answers for it: a team or an e-mail address."""
     container: ContainerSpec
     retry: RetryPolicy = RetryPolicy()

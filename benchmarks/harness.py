@@ -1,0 +1,145 @@
+"""What every benchmark shares: a platform of its own, alternating runs, the result line.
+
+The last line that a benchmark prints is one JSON object: name, value, unit, goal, better,
+baseline, runs, spread, machine.
+"""
+
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import docker
+import psutil
+
+from fleetwide.dev.config import DevConfig, with_ports
+from fleetwide.dev.machine import taken_ports
+from fleetwide.dev.parse import load
+from fleetwide.dev.platform import UpOptions, down, up
+
+ROOT = Path(__file__).parents[1]
+
+
+def say(text: str) -> None:
+    """Progress goes to stderr; stdout is for the result."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+@dataclass(frozen=True)
+class RunningPlatform:
+    """A development platform that this benchmark brought up for itself."""
+
+    config: DevConfig
+    state: Path
+
+    def url(self, process: str) -> str:
+        return f"http://127.0.0.1:{self.config.processes[process].port}"
+
+
+@contextmanager
+def running_platform() -> Iterator[RunningPlatform]:
+    """The shipped platform on free ports and an empty state folder, gone afterwards."""
+    config = load(ROOT / "temporal-dev.yaml")
+    while True:
+        base = random.randrange(20000, 30000)
+        if not taken_ports(range(base, base + 40)):
+            break
+    config = with_ports(config, base)
+    with tempfile.TemporaryDirectory(prefix="fw-bench-") as folder:
+        state = Path(folder) / "state"
+        try:
+            up(config, state, UpOptions(report=say))
+            yield RunningPlatform(config, state.resolve())
+        finally:
+            down(state)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What is measured: ``value`` is the ratio of two sides measured in the same run."""
+
+    name: str
+    unit: str
+    goal: float
+    better: str
+    baseline: str
+
+
+def alternate(
+    ours: Callable[[], float], baseline: Callable[[], float], pairs: int
+) -> list[tuple[float, float]]:
+    """Run both sides in turn, and swap who goes first each time; seconds of each."""
+    measured = []
+    for number in range(pairs):
+        if number % 2:
+            theirs = baseline()
+            mine = ours()
+        else:
+            mine = ours()
+            theirs = baseline()
+        say(f"  pair {number + 1}: ours {mine:.2f} s, baseline {theirs:.2f} s")
+        measured.append((mine, theirs))
+    return measured
+
+
+def report(figure: Figure, measured: list[tuple[float, float]]) -> None:
+    """Print the result line: the median of the pairs' ratios, and how far they spread."""
+    ratios = [mine / theirs for mine, theirs in measured]
+    line = {
+        "name": figure.name,
+        "value": round(statistics.median(ratios), 3),
+        "unit": figure.unit,
+        "goal": figure.goal,
+        "better": figure.better,
+        "baseline": {
+            "what": figure.baseline,
+            "median_seconds": round(statistics.median(theirs for _, theirs in measured), 3),
+            "our_median_seconds": round(statistics.median(mine for mine, _ in measured), 3),
+        },
+        "runs": len(measured),
+        "spread": [round(min(ratios), 3), round(max(ratios), 3)],
+        "machine": asdict(machine()),
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the figures were measured on."""
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    kernel: str
+    python: str
+    docker: str
+    load_average: float
+
+
+def machine() -> Machine:
+    """The machine at hand."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    api = docker.APIClient()
+    try:
+        engine = str(api.version()["Version"])
+    finally:
+        api.close()
+    return Machine(
+        cpu=models[0] if models else platform.machine(),
+        cores=psutil.cpu_count() or 1,
+        memory_gib=round(psutil.virtual_memory().total / 1024**3, 1),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        docker=engine,
+        load_average=round(os.getloadavg()[0], 2),
+    )
