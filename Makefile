@@ -5,7 +5,7 @@ TEST_STATE := .fleetwide/test
 FIGURES = $(if $(only),benchmarks/$(only).py,$(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench down lock
+.PHONY: help setup demo test bench down histories lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench: setup ## Run every benchmark, or one: make bench only=NAME
 	  [ -f "$$file" ] || { echo "no such benchmark: $$file" >&2; exit 2; }; \
 	  echo "== $$file" >&2; $(BIN)/python "$$file"; \
 	done
+
+histories: setup ## Record the golden histories anew, after a wanted change of commands
+	$(BIN)/python -m tests.replay.record
 
 lock: setup ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv

@@ -44,11 +44,18 @@ _PLAIN: dict[str, str] = {
     "byte_size": "must be a number of bytes or a text such as 512MiB",
     "byte_size_unit": "must be a number of bytes or a text such as 512MiB",
 }
+
+
+def _number(value: float) -> str:
+    """A limit as people write it: 96 and not 96.0."""
+    return str(int(value)) if float(value).is_integer() else str(value)
+
+
 _WITH_NUMBERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "greater_than_equal": lambda ctx: f"must be at least {ctx['ge']}",
-    "greater_than": lambda ctx: f"must be more than {ctx['gt']}",
-    "less_than_equal": lambda ctx: f"must be at most {ctx['le']}",
-    "less_than": lambda ctx: f"must be less than {ctx['lt']}",
+    "greater_than_equal": lambda ctx: f"must be at least {_number(ctx['ge'])}",
+    "greater_than": lambda ctx: f"must be more than {_number(ctx['gt'])}",
+    "less_than_equal": lambda ctx: f"must be at most {_number(ctx['le'])}",
+    "less_than": lambda ctx: f"must be less than {_number(ctx['lt'])}",
     "enum": lambda ctx: f"must be {ctx['expected']}",
     "literal_error": lambda ctx: f"must be {ctx['expected']}",
     "string_pattern_mismatch": lambda ctx: f"must match {ctx['pattern']}",

@@ -30,9 +30,12 @@ log = structlog.get_logger()
 class Watcher:
     """Reads the hosts' heartbeats and finds what terminated workflows left behind."""
 
-    def __init__(self, store: Store, client: Client) -> None:
+    def __init__(
+        self, store: Store, client: Client, reconcile_after: timedelta = RECONCILE_AFTER
+    ) -> None:
         self.store = store
         self.client = client
+        self.reconcile_after = reconcile_after
 
     async def watch_hosts(self) -> None:
         """Carry the states that hosts report into SQL: one call to Temporal per host."""
@@ -66,7 +69,7 @@ class Watcher:
 
     async def reconcile(self) -> None:
         """Close the rows of jobs whose workflow ended without booking its end."""
-        before = datetime.now(UTC) - RECONCILE_AFTER
+        before = datetime.now(UTC) - self.reconcile_after
         with self.store.read() as session:
             live: Sequence[JobRow] = [j for j in jobs.live(session) if j.created_at < before]
         for job in live:

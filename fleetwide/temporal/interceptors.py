@@ -4,6 +4,7 @@ Activities get their ids bound to their logs and their errors turned into failur
 their input counted.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
     ExecuteWorkflowInput,
+    HandleUpdateInput,
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
@@ -49,10 +51,10 @@ class _ActivityEdgeInbound(ActivityInboundInterceptor):
 
 
 class WorkflowEdge(Interceptor):
-    """Refuses a workflow input that is not exactly one argument, and shortens failures.
+    """Refuses an input that is not exactly one argument, and shortens failures.
 
-    Without the first the call of the run method raises a TypeError, which fails the workflow task
-    and not the workflow, so that the run would hang.
+    Without the first the call of the run method or of an update handler raises an ordinary
+    exception, which fails the workflow task and not the workflow, so that the run would hang.
     """
 
     def workflow_interceptor_class(
@@ -64,15 +66,7 @@ class WorkflowEdge(Interceptor):
 
 class _WorkflowEdgeInbound(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
-        given = [argument for argument in input.args if argument is not None]
-        if len(given) != 1:
-            raise as_application_error(
-                InvalidInput.for_field(
-                    "input",
-                    f"{workflow.info().workflow_type} takes exactly one JSON object, "
-                    f"{len(given)} were given",
-                )
-            )
+        _require_one_argument(workflow.info().workflow_type, input.args)
         try:
             return await super().execute_workflow(input)
         except ActivityError as error:
@@ -80,3 +74,17 @@ class _WorkflowEdgeInbound(WorkflowInboundInterceptor):
             if isinstance(error.cause, ApplicationError):
                 raise error.cause from None
             raise
+
+    def handle_update_validator(self, input: HandleUpdateInput) -> None:  # noqa: A002
+        _require_one_argument(input.update, input.args)
+        super().handle_update_validator(input)
+
+
+def _require_one_argument(name: str, arguments: Sequence[Any]) -> None:
+    given = sum(argument is not None for argument in arguments)
+    if given != 1 or len(arguments) != 1:
+        raise as_application_error(
+            InvalidInput.for_field(
+                "input", f"{name} takes exactly one JSON object, {given} were given"
+            )
+        )

@@ -30,7 +30,7 @@ def task(**container: Any) -> dict[str, Any]:
         ),
         (
             task(resources={"cpu": 97}),
-            "container.resources.cpu: must be at most 96.0 (given: 97)",
+            "container.resources.cpu: must be at most 96 (given: 97)",
         ),
         (
             task(resources={"cpu": 0.0015}),

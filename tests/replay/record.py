@@ -1,0 +1,189 @@
+"""Record the golden histories: ``make histories``.
+
+Each shape is run once on a real dev server and its history kept as JSON. Record anew only when a
+workflow is meant to issue other commands; a change that must also serve running workflows needs a
+patch marker (``workflow.patched``) and keeps the old history beside the new one.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+
+from fleetwide.errors import BuildFailed
+from fleetwide.models.containers import KillRequest
+from fleetwide.store import images
+from tests.workflow.world import HOST, World, job, task, world
+
+HISTORIES = Path(__file__).parent / "histories"
+ROOT = Path(__file__).parents[2]
+Shape = Callable[[World], Awaitable[WorkflowHandle[Any, Any]]]
+RETRY = {"retries": 1, "delay_seconds": 0.05}
+
+
+async def _ended(plane: World, type_: str, spec: Any, workflow_id: str) -> Any:
+    handle = await plane.start(type_, spec, workflow_id)
+    with suppress(WorkflowFailureError):
+        await handle.result()
+    return handle
+
+
+async def _cancelled(plane: World, handle: WorkflowHandle[Any, Any]) -> Any:
+    await handle.cancel()
+    await plane.until_status(handle, WorkflowExecutionStatus.CANCELED)
+    return handle
+
+
+async def task_succeeds(plane: World) -> Any:
+    return await _ended(plane, "ContainerTask", task("exit", "0"), "task/succeeds")
+
+
+async def task_retries(plane: World) -> Any:
+    return await _ended(plane, "ContainerTask", task("flaky", retry=RETRY), "task/retries")
+
+
+async def task_fails(plane: World) -> Any:
+    return await _ended(plane, "ContainerTask", task("exit", "3"), "task/fails")
+
+
+async def task_is_cancelled(plane: World) -> Any:
+    handle = await plane.start("ContainerTask", task("sleep"), "task/cancelled")
+    await plane.until(lambda: plane.host.running)
+    return await _cancelled(plane, handle)
+
+
+async def task_is_killed(plane: World) -> Any:
+    handle = await plane.start("ContainerTask", task("sleep"), "task/killed")
+    await plane.until(lambda: plane.host.running)
+    await handle.execute_update("kill", KillRequest(reason="golden"))
+    await handle.result()
+    return handle
+
+
+async def task_waits(plane: World) -> Any:
+    handle = await plane.start("ContainerTask", task("exit", "0", cpu=64), "task/waits")
+
+    async def told() -> Any:
+        return (await handle.query("status"))["waiting"]
+
+    await plane.until(told)
+    return await _cancelled(plane, handle)
+
+
+async def batch_succeeds(plane: World) -> Any:
+    spec = job("flaky", size=6, retry=RETRY)
+    return await _ended(plane, "BatchJob", spec, "batch/succeeds")
+
+
+async def batch_is_cancelled(plane: World) -> Any:
+    handle = await plane.start("BatchJob", job("sleep", size=6), "batch/cancelled")
+    await plane.until(lambda: plane.host.running == 4)
+    return await _cancelled(plane, handle)
+
+
+async def _candidate(plane: World, version: str) -> Any:
+    spec = {"name": "baseos", "suite": "bookworm", "version": version}
+    handle = await plane.start("OSImageBuild", spec, f"os/baseos/{version}")
+
+    async def candidate() -> bool:
+        return bool((await handle.query("status"))["state"] == "candidate")
+
+    await plane.until(candidate)
+    return handle
+
+
+async def os_is_promoted(plane: World) -> Any:
+    handle = await _candidate(plane, "1")
+    await handle.execute_update("promote", {"channel": "stable"})
+    await handle.result()
+    return handle
+
+
+async def os_is_withdrawn(plane: World) -> Any:
+    return await _cancelled(plane, await _candidate(plane, "2"))
+
+
+async def os_fails(plane: World) -> Any:
+    plane.builder.fault = BuildFailed("E: no such package")
+    spec = {"name": "baseos", "suite": "bookworm", "version": "3"}
+    handle = await _ended(plane, "OSImageBuild", spec, "os/baseos/3")
+    plane.builder.fault = None
+    return handle
+
+
+BAKE = {
+    "name": "hello",
+    "version": "1.0",
+    "base": "baseos:stable",
+    "artifacts": [{"type": "tarball", "sha256": "a" * 64, "filename": "hello.tar"}],
+}
+
+
+async def bake_succeeds(plane: World) -> Any:
+    with plane.store.write() as session:
+        images.save_artifact(session, "a" * 64, "hello.tar", 10, now=datetime.now(UTC))
+    return await _ended(plane, "Bake", BAKE, "bake/first")
+
+
+async def bake_is_answered_from_the_first(plane: World) -> Any:
+    return await _ended(plane, "Bake", BAKE, "bake/second")
+
+
+async def host_comes_and_goes(plane: World) -> Any:
+    spec = {"host_id": HOST, "cpu": 4, "memory": "8GiB"}
+    handle = await plane.start("Host", spec, f"host/{HOST}")
+    await plane.until(lambda: _watching(handle))
+    plane.host.silent = True
+    await plane.until(lambda: not plane.host.silent)
+    await plane.until(lambda: _watching(handle))
+    return await _cancelled(plane, handle)
+
+
+async def _watching(handle: WorkflowHandle[Any, Any]) -> bool:
+    pending = (await handle.describe()).raw_description.pending_activities
+    return any(activity.activity_type.name == "hosts.watch" for activity in pending)
+
+
+async def unknown_type(plane: World) -> Any:
+    return await _ended(plane, "ContainerTusk", {}, "unknown")
+
+
+# In this order: a bake needs the promoted release.
+SHAPES: tuple[Shape, ...] = (
+    task_succeeds,
+    task_retries,
+    task_fails,
+    task_is_cancelled,
+    task_is_killed,
+    task_waits,
+    batch_succeeds,
+    batch_is_cancelled,
+    os_is_promoted,
+    os_is_withdrawn,
+    os_fails,
+    bake_succeeds,
+    bake_is_answered_from_the_first,
+    host_comes_and_goes,
+    unknown_type,
+)
+
+
+async def record() -> None:
+    """Run every shape and write its history."""
+    HISTORIES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        async with world(Path(folder)) as plane:
+            for shape in SHAPES:
+                handle = await shape(plane)
+                history = await handle.fetch_history()
+                path = HISTORIES / f"{shape.__name__}.json"
+                path.write_text(history.to_json().replace(f"{ROOT}/", "") + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(record())

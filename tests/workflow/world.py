@@ -1,0 +1,290 @@
+"""A control plane around the workflows under test: real Temporal, SQL, activities and placement.
+
+Only what needs root or Docker is scripted: the container host and the builder.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+from uuid import uuid4
+
+from temporalio import activity
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.testing import WorkflowEnvironment
+
+from fleetwide.errors import ImageNotFound
+from fleetwide.models.bakery import BuiltBake, ResolvedBake
+from fleetwide.models.baseos import BuildPlan, BuiltImage, Layer, PublishImage, RootFilesystem
+from fleetwide.models.containers import AttemptResult, EndReason, HostSpec, RunContainer
+from fleetwide.models.hosts import HostFacts
+from fleetwide.providers.distribution import RegistryClient
+from fleetwide.registry.digests import digest_of
+from fleetwide.registry.references import ImageReference
+from fleetwide.store import hosts
+from fleetwide.store.migrate import upgrade
+from fleetwide.store.session import Store
+from fleetwide.temporal.converter import data_converter
+from fleetwide.temporal.search_attributes import ALL
+from fleetwide.temporal.worker import WorkerRole, make_worker
+from workers.placing import Placer
+from workers.registry import WORKFLOWS, control_activities
+
+BIN = Path(sys.executable).parent
+HOST = "h1"
+HOST_CPU = 2.0
+IMAGE = "apps/hello:1.0.0"
+DIGEST = digest_of(b"hello")
+DYNAMIC = (
+    "history.transferProcessorMaxPollRPS=1000",
+    "history.timerProcessorMaxPollRPS=1000",
+    'history.timerProcessorMaxTimeShift="10ms"',
+)
+
+
+@dataclass
+class ScriptedHost:
+    """Acts out containers by the words of their command, and remembers what ran."""
+
+    runs: list[tuple[int, int]] = field(default_factory=list)
+    running: int = 0
+    most_running: int = 0
+    silent: bool = False
+
+    @activity.defn(name="hosts.run_container")
+    async def run_container(self, run: RunContainer) -> AttemptResult:
+        self.runs.append((run.key.index, run.key.attempt))
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            code = await self._act(run)
+        finally:
+            self.running -= 1
+        return AttemptResult(
+            key=run.key,
+            host_id=run.host_id,
+            reason=EndReason.FAILED if code else EndReason.NORMAL,
+            message=f"exit code {code}",
+            exit_code=code,
+            finished_at=datetime.now(UTC),
+            log_key=run.key.log_key(),
+        )
+
+    async def _act(self, run: RunContainer) -> int:
+        word, *rest = run.container.command or ["exit", "0"]
+        first = run.key.attempt == 1
+        if word == "unpullable" and first:
+            raise ApplicationError("no route", type="ImagePullFailed", non_retryable=True)
+        if word == "sleep":
+            await self._sleep()
+        if word == "brief":
+            await asyncio.sleep(0.05)
+        if word == "flaky":
+            return int(first and run.key.index % 5 == 0)
+        if word == "odd":
+            return run.key.index % 2
+        return int(rest[0]) if word == "exit" else 0
+
+    async def _sleep(self) -> None:
+        while True:
+            activity.heartbeat()
+            try:
+                await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                raise CancelledError("stopped") from None
+
+    @activity.defn(name="hosts.describe")
+    async def describe(self) -> HostFacts:
+        return HostFacts(
+            host_id=HOST,
+            docker_version="27.0",
+            os="Debian",
+            kernel="6",
+            architecture="x86_64",
+            cpus=2,
+            memory=4 * 1024**3,
+        )
+
+    @activity.defn(name="hosts.watch")
+    async def watch(self) -> None:
+        while not self.silent:
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
+        self.silent = False
+        raise ApplicationError("the worker is shutting down", type="ServiceUnavailable")
+
+
+@dataclass
+class ScriptedBuilder:
+    """Builds nothing, in no time; ``fault`` is raised instead of a build, ``stuck`` never ends."""
+
+    fault: Exception | None = None
+    stuck: bool = False
+    builds: int = 0
+
+    @activity.defn(name="baseos.build_rootfs")
+    async def build_rootfs(self, plan: BuildPlan) -> RootFilesystem:
+        self.builds += 1
+        await self._work()
+        return RootFilesystem(
+            layer=_layer(f"{plan.name} {plan.version}"),
+            uncompressed_size=2048,
+            packages={"base-files": "12", "dash": "0.5"},
+            build_seconds=0.1,
+        )
+
+    @activity.defn(name="baseos.publish_image")
+    async def publish_image(self, request: PublishImage) -> BuiltImage:
+        digest = digest_of(request.layer.digest.encode())
+        return BuiltImage(repository=request.plan.repository, digest=digest, size=10)
+
+    @activity.defn(name="bakery.build_image")
+    async def build_image(self, bake: ResolvedBake) -> BuiltBake:
+        self.builds += 1
+        await self._work()
+        layer = _layer(bake.bake_key)
+        return BuiltBake(
+            digest=digest_of(bake.bake_key.encode()), app_layer=layer, size=10, build_seconds=0.1
+        )
+
+    async def _work(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+        while self.stuck:
+            activity.heartbeat()
+            try:
+                await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                raise CancelledError("stopped") from None
+
+
+def _layer(seed: str) -> Layer:
+    digest = digest_of(seed.encode())
+    return Layer(digest=digest, diff_id=digest, size=10)
+
+
+def _resolve(reference: ImageReference) -> str:
+    if reference.repository == "apps/nothing":
+        raise ImageNotFound(f"{reference} is not in the registry")
+    return DIGEST
+
+
+@dataclass
+class World:
+    """What a test has at hand."""
+
+    client: Client
+    store: Store
+    host: ScriptedHost
+    builder: ScriptedBuilder
+    environment: WorkflowEnvironment
+
+    async def start(self, type_: str, spec: Any, workflow_id: str) -> WorkflowHandle[Any, Any]:
+        return await self.client.start_workflow(type_, spec, id=workflow_id, task_queue="control")
+
+    async def until_status(
+        self, handle: WorkflowHandle[Any, Any], status: WorkflowExecutionStatus
+    ) -> None:
+        async def reached() -> bool:
+            return (await handle.describe()).status is status
+
+        await self.until(reached)
+
+    async def until(self, condition: Any) -> Any:
+        """The first true answer of a condition, awaited when it can be."""
+        async with asyncio.timeout(30):
+            while True:
+                answer = condition()
+                answer = await answer if asyncio.iscoroutine(answer) else answer
+                if answer:
+                    return answer
+                await asyncio.sleep(0.02)
+
+    def reserved(self) -> dict[str, tuple[int, int]]:
+        with self.store.read() as session:
+            return hosts.reserved(session)
+
+
+@asynccontextmanager
+async def world(
+    folder: Path, *, skipping: bool = False, dynamic: tuple[str, ...] = ()
+) -> AsyncIterator[World]:
+    """Bring everything up on a dev server, or on the time-skipping server."""
+    async with AsyncExitStack() as stack:
+        environment = await stack.enter_async_context(await _environment(skipping, dynamic))
+        store = Store.open(f"sqlite:///{folder / uuid4().hex}.db")
+        stack.callback(store.engine.dispose)
+        upgrade(store.engine)
+        with store.write() as session:
+            spec = HostSpec.model_validate({"host_id": HOST, "cpu": HOST_CPU, "memory": "4GiB"})
+            hosts.register(session, spec, now=datetime.now(UTC))
+        registry = create_autospec(RegistryClient, instance=True)
+        registry.resolve.side_effect = _resolve
+        host, builder = ScriptedHost(), ScriptedBuilder()
+        roles = (
+            WorkerRole("control", WORKFLOWS, control_activities(store, registry)),
+            WorkerRole("builder", activities=[
+                builder.build_rootfs, builder.publish_image, builder.build_image,
+            ]),
+            WorkerRole(f"host.{HOST}", activities=[
+                host.run_container, host.describe, host.watch,
+            ]),
+        )  # fmt: skip
+        for role in roles:
+            await stack.enter_async_context(make_worker(environment.client, role))
+        placing = asyncio.create_task(_place(Placer(store, environment.client)))
+        stack.callback(placing.cancel)
+        yield World(environment.client, store, host, builder, environment)
+
+
+async def _environment(skipping: bool, dynamic: tuple[str, ...]) -> WorkflowEnvironment:
+    if skipping:
+        environment = await WorkflowEnvironment.start_time_skipping(
+            test_server_existing_path=str(BIN / "temporal-test-server"),
+            data_converter=data_converter,
+        )
+        keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+        await environment.client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(
+                namespace=environment.client.namespace,
+                search_attributes={key.name: keyword for key in ALL},
+            )
+        )
+        return environment
+    return await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(BIN / "temporal"),
+        data_converter=data_converter,
+        search_attributes=ALL,
+        dev_server_extra_args=[
+            word for value in (*DYNAMIC, *dynamic) for word in ("--dynamic-config-value", value)
+        ],
+    )
+
+
+async def _place(placer: Placer) -> None:
+    while True:
+        await placer.tick()
+        await asyncio.sleep(0.02)
+
+
+def task(*command: str, cpu: float = 0.5, **more: Any) -> dict[str, Any]:
+    """The input of a ``ContainerTask`` as people write it."""
+    container = {
+        "image": more.pop("image", IMAGE),
+        "command": list(command),
+        "resources": {"cpu": cpu, "memory": "16MiB"},
+    }
+    return {"app": "hello", "owner": "team", "container": container, **more}
+
+
+def job(*command: str, size: int, **more: Any) -> dict[str, Any]:
+    """The input of a ``BatchJob`` as people write it."""
+    return task(*command, size=size, **more)
