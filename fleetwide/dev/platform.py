@@ -138,7 +138,9 @@ def _tell_changes(config: DevConfig, plan: Plan, options: UpOptions) -> None:
 
 
 def _wanted(plan: Plan, config: DevConfig, names: tuple[str, ...]) -> dict[str, PlannedProcess]:
-    chosen = only(config, names).processes if names else config.processes
+    # A Docker daemon that was asked for by name may have turned out not to be needed.
+    kept = tuple(name for name in names if name in config.processes)
+    chosen = only(config, kept).processes if names else config.processes
     return {process.name: process for process in plan.processes if process.name in chosen}
 
 

@@ -331,3 +331,11 @@ def test_a_daemon_that_the_shell_names_must_answer(state: Path, short_folder: Pa
     with pytest.raises(DockerUnavailable, match=r"answers at unix:///nowhere\.sock"):
         up(own_dockerd(short_folder), state, UpOptions(shell=shell))
     assert left_over(state) == []
+
+
+def test_a_daemon_asked_for_by_name_is_not_started_where_one_answers(state: Path) -> None:
+    said: list[str] = []
+    up(SHIPPED, state, UpOptions(names=("dockerd",), report=said.append))
+    assert len(said) == 1
+    assert "not needed" in said[0]
+    assert left_over(state) == []
