@@ -70,6 +70,10 @@ def _attempts(wanted: list[AttemptRequest]) -> str:
     return f"{len(wanted)} attempts"
 
 
+def _child(header: JobHeader, placement: Placement) -> str:
+    return f"{header.app}[{placement.index}]" if header.size > 1 else header.app
+
+
 async def run_on_host(
     header: JobHeader, placement: Placement, extra_env: dict[str, str]
 ) -> AttemptResult:
@@ -103,7 +107,8 @@ async def run_on_host(
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=ON_HOST,
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=f"run {header.app} on {placement.host_id}, attempt {placement.attempt}",
+            summary=f"run {_child(header, placement)} on {placement.host_id}, "
+            f"attempt {placement.attempt}",
         )
     except ActivityError as error:
         if is_cancelled_exception(error):

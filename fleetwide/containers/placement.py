@@ -185,8 +185,8 @@ def _full(attempt: PendingAttempt, large: list[_Free], asked: dict[str, float]) 
     )
     left = {"cpu": nearest.cpu / 1000, "memoryMiB": nearest.memory / MIB}
     sentence = (
-        f"asks for {_amount(asked)}; all of {_hosts(large)} large enough have less free, "
-        f"the nearest, {nearest.host.host_id}, has {_amount(left)}"
+        f"asks for {_amount(asked)}; no host has that free now, the nearest of {_hosts(large)}, "
+        f"{nearest.host.host_id}, has {_amount(left)}"
     )
     numbers = {
         **asked,

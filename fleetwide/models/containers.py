@@ -87,7 +87,6 @@ END_TEXT: dict[EndReason, str] = {
 class PendingCode(StrEnum):
     """Why an attempt has no host yet."""
 
-    QUEUED = "queued"
     NO_HOSTS = "noHosts"
     EXCEEDS_EVERY_HOST = "exceedsEveryHost"
     HOSTS_FULL = "hostsFull"
