@@ -3,14 +3,7 @@
 from temporalio import activity
 from temporalio.exceptions import CancelledError
 
-from fleetwide.models.base import Record
-
-
-class StepProgress(Record):
-    """Heartbeat details of a long step; ``fraction`` goes from 0 to 1 where it is known."""
-
-    phrase: str
-    fraction: float | None = None
+from fleetwide.models.base import StepProgress
 
 
 def heartbeat(phrase: str, fraction: float | None) -> None:

@@ -3,13 +3,13 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -37,6 +37,7 @@ from fleetwide.errors import (
     NotFound,
     ServiceUnavailable,
 )
+from fleetwide.models.base import StepProgress
 from fleetwide.models.documents import Operation, OperationStatus, Problem
 from fleetwide.registry.digests import canonical_json
 from fleetwide.settings import Settings
@@ -210,6 +211,7 @@ async def operation(platform: Platform, workflow_id: str, run_id: str | None = N
         known = await handle.describe(rpc_timeout=RPC_TIMEOUT)
         result, error = await _outcome(client, known)
         summary = await known.static_summary() or ""
+        progress = await _progress(client, known)
     return Operation(
         id=workflow_id.partition("/")[2] or workflow_id,
         workflow_id=workflow_id,
@@ -217,12 +219,24 @@ async def operation(platform: Platform, workflow_id: str, run_id: str | None = N
         workflow_type=known.workflow_type,
         status=status_of(known),
         summary=summary,
+        progress=progress,
         started_at=known.start_time,
         closed_at=known.close_time,
         result=result,
         error=error,
         links=links_of(platform.settings, workflow_id, known.run_id),
     )
+
+
+async def _progress(client: Client, known: WorkflowExecutionDescription) -> str:
+    """What the heartbeat of a pending activity tells of its step, if it is told that way."""
+    for pending in known.raw_description.pending_activities:
+        payloads = pending.heartbeat_details.payloads
+        if payloads:
+            [details] = await client.data_converter.decode(payloads, [dict])
+            with suppress(ValidationError):
+                return str(StepProgress.model_validate(details))
+    return ""
 
 
 def status_of(known: WorkflowExecutionDescription) -> OperationStatus:

@@ -191,8 +191,9 @@ class Demo:
         self._show_greeting(task.id)
 
     def _show_greeting(self, task_id: str) -> None:
-        for line in self.api.tasks.logs(task_id, tail=8).splitlines():
-            output.note(f"    | {line}")
+        for line in self.api.tasks.logs(task_id).splitlines():
+            if line:
+                output.note(f"    | {line}")
 
     def batch(self, image: ImageDocument) -> None:
         """An array whose every fifth child fails at first and succeeds on its retry."""

@@ -83,7 +83,8 @@ def _operation_over(operation: Operation) -> bool:
 
 
 def _operation_sentence(operation: Operation) -> str:
-    return f"{operation.summary}, {operation.status}"
+    told = f": {operation.progress}" if operation.progress else ""
+    return f"{operation.summary}, {operation.status}{told}"
 
 
 def wait_for_release(
@@ -113,4 +114,5 @@ def _build_sentence(seen: tuple[ReleaseDocument | None, Operation]) -> str:
     release, operation = seen
     if _operation_over(operation) and operation.status is not OperationStatus.COMPLETED:
         return operation.status
-    return release.state if release else "accepted"
+    state = release.state if release else "accepted"
+    return f"{state}: {operation.progress}" if operation.progress else state

@@ -71,6 +71,16 @@ def slug(text: str, limit: int = 40) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:limit].strip("-") or "x"
 
 
+class StepProgress(Record):
+    """Heartbeat details of a long step; ``fraction`` goes from 0 to 1 where it is known."""
+
+    phrase: str
+    fraction: float | None = None
+
+    def __str__(self) -> str:
+        return self.phrase if self.fraction is None else f"{self.phrase}, {self.fraction:.0%}"
+
+
 class Waiting(Record):
     """Why something is not moving: a code for programs, a sentence and numbers for people."""
 

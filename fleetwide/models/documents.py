@@ -61,6 +61,8 @@ class Operation(Record):
     workflow_type: str
     status: OperationStatus
     summary: str = ""
+    progress: str = ""
+    """What its running step last told, for example ``installing packages, 40 %``."""
     started_at: Timestamp | None = None
     closed_at: Timestamp | None = None
     result: Any = None

@@ -98,6 +98,9 @@ def test_an_os_build_while_it_bootstraps(platform: Platform, stable: OSRelease) 
     spec = json.dumps({"name": "dropped", "version": "1", "suite": "bookworm"})
     platform.start("OSImageBuild", "os/dropped/1", spec)
     eventually(lambda: builder_children(platform), 60, "a bootstrap process")
+    with platform.client() as client:
+        told = eventually(lambda: client.operation("os/dropped/1").progress, 30, "progress")
+    assert told
     cancel(platform, "os/dropped/1")
     eventually(lambda: not builder_children(platform), 30, "no process left")
     assert work_folders(platform) == []
