@@ -167,6 +167,19 @@ def platform() -> Iterator[Platform]:
             yield Platform(config, state.resolve(), file, api, traces)
         finally:
             down(state)
+            remove_images(f"127.0.0.1:{config.processes['registry'].port}/")
+
+
+def remove_images(registry: str) -> None:
+    """Take the images that were pulled from a registry of the tests off the Docker daemon."""
+    api = docker.APIClient()
+    try:
+        for image in api.images():
+            for name in image.get("RepoDigests") or []:
+                if name.startswith(registry):
+                    api.remove_image(name, force=True)
+    finally:
+        api.close()
 
 
 @pytest.fixture(scope="session")
