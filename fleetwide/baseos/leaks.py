@@ -1,0 +1,113 @@
+"""Secrets by their looks: which file of an image, which line, what kind; never the secret itself.
+
+Only places that packages do not fill are read (``is_scanned``): the test keys in /usr/share are
+public. What a rule finds may be harmless, but an image is copied so widely that it is not worth it.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MAX_FILE = 1024**2
+"""Longer files are not read: a secret is small."""
+SCANNED = ("etc/", "root/", "home/", "var/", "opt/", "usr/local/", "srv/")
+# The test suites of installed libraries hold keys that everybody knows.
+_PUBLIC = re.compile(r"(?:dist-packages|site-packages|node_modules)/(?:.*/)?(?:tests?|testdata)/")
+# AWS's own documentation uses them.
+_EXAMPLES = (b"AKIAIOSFODNN7EXAMPLE", b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+_UNSET = frozenset({"*", "!", "!*", "!!", "x", ""})
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A kind of secret: its pattern, and the paths it is looked for in (all, when unset)."""
+
+    kind: str
+    pattern: re.Pattern[bytes]
+    places: re.Pattern[str] | None = None
+
+
+def _anywhere(kind: str, pattern: bytes) -> _Rule:
+    return _Rule(kind, re.compile(pattern))
+
+
+def _inside(kind: str, places: str, pattern: bytes) -> _Rule:
+    return _Rule(kind, re.compile(pattern, re.MULTILINE), re.compile(places))
+
+
+_RULES = (
+    # The marker alone also stands in programs that read keys; a key follows it with its material.
+    _anywhere(
+        "a private key",
+        rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])+"
+        rb"(?:[A-Za-z-]+: ?[^\n]*\s+)*[A-Za-z0-9+/=]{16}",
+    ),
+    _anywhere("a private key of PuTTY", rb"PuTTY-User-Key-File-[0-9]+:"),
+    _anywhere("a private key of age", rb"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
+    _anywhere("an AWS access key id", rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    _anywhere(
+        "an AWS secret access key",
+        rb"(?i:aws_?secret_?access_?key)[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+]{40}\b",
+    ),
+    _anywhere("a GitHub token", rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22})"),
+    _anywhere("a GitLab token", rb"\bglpat-[A-Za-z0-9_-]{20}"),
+    _anywhere("a Slack token", rb"\bxox[abeoprs]-[A-Za-z0-9-]{10}"),
+    _anywhere("a Slack webhook", rb"hooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/\w+"),
+    _anywhere("a Google API key", rb"\bAIza[A-Za-z0-9_-]{35}"),
+    _anywhere("an npm token", rb"\bnpm_[A-Za-z0-9]{36}\b"),
+    _anywhere("a PyPI token", rb"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{20}"),
+    _inside("a password", r"(?:.*/)?\.?netrc|etc/apt/auth\.conf(?:\.d/.*)?", rb"\bpassword\s+\S"),
+    _inside("a database password", r".*/\.pgpass", rb"^[^#\n]+:[^\n]+"),
+    _inside("git credentials", r".*/\.git-credentials", rb"^[a-z]+://[^\n]+"),
+    _inside(
+        "registry credentials",
+        r".*/\.(?:docker|config/containers)/(?:config|auth)\.json",
+        rb"\"(?:auth|identitytoken|registrytoken)\"\s*:\s*\"[^\"]+",
+    ),
+    _inside("registry credentials", r".*/\.(?:npmrc|pypirc)", rb"(?:_auth|password)\w*\s*=\s*\S"),
+    _inside("cluster credentials", r".*/\.kube/config", rb"(?:client-key-data|token):\s*\S"),
+    _inside(
+        "credentials in a URL",
+        r"etc/.*|.*/pip\.conf",
+        rb"^[^#\n]*\b[a-z][a-z0-9+]*://[^\s:@/\"'<>]+:[^\s@/\"'<>]+@[A-Za-z0-9\[]",
+    ),
+    _inside("a shell's or client's history", r"(?:root|home/[^/]+)/\.\w*history", rb"."),
+    _inside(
+        "the state of a cloud-init instance", r"var/lib/cloud/(?:instances?|data|seed)/.+", rb"."
+    ),
+)
+
+
+def is_scanned(path: str, size: int) -> bool:
+    """Whether the regular file at ``path`` (relative, ``size`` bytes) is to be read."""
+    return 0 < size <= MAX_FILE and path.startswith(SCANNED) and not _PUBLIC.search(path)
+
+
+def find_leaks(path: str, content: bytes) -> Iterator[str]:
+    """For each kind of secret in a file the line of the first: ``line 3 holds a private key``."""
+    for rule in _RULES:
+        if rule.places is None or rule.places.fullmatch(path):
+            place = _first(rule.pattern, content)
+            if place is not None:
+                line = content.count(b"\n", 0, place) + 1
+                yield f"line {line} holds {rule.kind}"
+    if path in ("etc/shadow", "etc/gshadow", "etc/passwd"):
+        yield from _hashes(path, content.decode(errors="replace"))
+
+
+def _first(pattern: re.Pattern[bytes], content: bytes) -> int | None:
+    for match in pattern.finditer(content):
+        if not any(example in match[0] for example in _EXAMPLES):
+            return match.start()
+    return None
+
+
+def _hashes(path: str, text: str) -> Iterator[str]:
+    for number, line in enumerate(text.splitlines(), 1):
+        name, *fields = line.split(":")
+        if not fields:
+            continue
+        if fields[0] == "" and path != "etc/gshadow":
+            yield f"line {number} lets {name} in without a password"
+        elif fields[0].lstrip("!*") not in _UNSET:
+            yield f"line {number} holds the password hash of {name}"
