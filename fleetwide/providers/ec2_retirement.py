@@ -1,0 +1,88 @@
+"""The end of AMIs: who still uses one, removing one, and finding what was left behind."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from fleetwide.baseos.amis import WORKFLOW_TAG
+from fleetwide.models.os_releases import AmiImage
+from fleetwide.providers.cloud import Cloud, missing_is_fine, translated
+from fleetwide.providers.ebs_snapshots import delete_snapshot
+from fleetwide.providers.ec2_lookup import find_image, snapshots_of, tags_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, ImageTypeDef, SnapshotTypeDef
+
+USING_STATES = ["pending", "running", "stopping", "stopped"]
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """An image or a snapshot that carries a workflow's id."""
+
+    kind: Literal["image", "snapshot"]
+    region: str
+    id: str
+    workflow_id: str
+    state: str
+
+
+def instances_using(cloud: Cloud, region: str, image_id: str) -> list[str]:
+    """Ids of the instances of this account, running or stopped, that were made of the image."""
+    with translated(region):
+        pages = cloud.ec2(region).get_paginator("describe_instances")
+        found = pages.paginate(
+            Filters=[
+                {"Name": "image-id", "Values": [image_id]},
+                {"Name": "instance-state-name", "Values": USING_STATES},
+            ]
+        )
+        return sorted(
+            instance.get("InstanceId", "")
+            for page in found
+            for reservation in page["Reservations"]
+            for instance in reservation.get("Instances", [])
+        )
+
+
+def deregister_image(cloud: Cloud, image: AmiImage) -> None:
+    """Remove an image and its snapshots; what is gone already counts as removed.
+
+    Raises ``Conflict`` when another image uses one of the snapshots.
+    """
+    snapshots = {image.snapshot_id} - {""}
+    with translated(image.region):
+        ec2 = cloud.ec2(image.region)
+        present = find_image(ec2, image.image_id)
+        if present is not None:
+            snapshots |= set(snapshots_of(present))
+            with missing_is_fine():
+                ec2.deregister_image(ImageId=image.image_id)
+    for snapshot_id in sorted(snapshots):
+        delete_snapshot(cloud, image.region, snapshot_id)
+
+
+def find_leftovers(cloud: Cloud, region: str) -> list[Leftover]:
+    """Everything in the region that carries a workflow's id, in use or not."""
+    tagged: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [WORKFLOW_TAG]}]
+    with translated(region):
+        ec2 = cloud.ec2(region)
+        images = ec2.get_paginator("describe_images").paginate(Owners=["self"], Filters=tagged)
+        snapshots = ec2.get_paginator("describe_snapshots").paginate(
+            OwnerIds=["self"], Filters=tagged
+        )
+        return [
+            *(
+                Leftover("image", region, image.get("ImageId", ""), *_facts(image))
+                for page in images
+                for image in page["Images"]
+            ),
+            *(
+                Leftover("snapshot", region, snapshot.get("SnapshotId", ""), *_facts(snapshot))
+                for page in snapshots
+                for snapshot in page["Snapshots"]
+            ),
+        ]
+
+
+def _facts(found: "ImageTypeDef | SnapshotTypeDef") -> tuple[str, str]:
+    return tags_of(found)[WORKFLOW_TAG], found.get("State", "")
