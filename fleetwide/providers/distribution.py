@@ -89,6 +89,21 @@ class RegistryClient:
         self._call("PUT", path, content=data, headers={"Content-Type": media_type}, ok=(201,))
         return digest_of(data)
 
+    def referrers(self, repository: str, digest: str) -> dict[str, Any] | None:
+        """The registry's own list of what refers to a manifest, as an OCI index.
+
+        None when it keeps no such lists; Docker Distribution 2.8 does not.
+        """
+        url: str | None = f"/v2/{repository}/referrers/{digest}"
+        entries: list[Any] = []
+        while url is not None:
+            response = self._call("GET", url, ok=(200, 404))
+            if response.status_code == 404:
+                return None
+            entries += response.json().get("manifests") or []
+            url = response.links.get("next", {}).get("url")
+        return {"manifests": entries}
+
     def blob_exists(self, repository: str, digest: str) -> bool:
         response = self._call("HEAD", _blob_path(repository, digest), ok=(200, 404))
         return response.status_code == 200

@@ -1,0 +1,90 @@
+"""What changed between the packages of two releases."""
+
+from collections.abc import Iterable
+
+from fleetwide.baseos.debversions import compare_versions
+from fleetwide.models.base import Record
+from fleetwide.models.baseos import Face
+from fleetwide.models.os_locks import Lock, LockedPackage
+
+
+class PackageChange(Record):
+    """One package in both releases; None where it is not there."""
+
+    name: str
+    before: str | None
+    after: str | None
+    security: bool = False
+    """What is there now comes from a security suite."""
+
+
+class PackageDiff(Record):
+    """All changes, each list ordered by name."""
+
+    added: list[PackageChange]
+    removed: list[PackageChange]
+    upgraded: list[PackageChange]
+    downgraded: list[PackageChange]
+    replaced: list[PackageChange]
+    """The same version with other bytes: an archive that keeps its word never does that."""
+
+    @property
+    def summary(self) -> str:
+        """One line for people: ``3 upgraded (2 security), 1 added``."""
+        named = {
+            "upgraded": self.upgraded,
+            "added": self.added,
+            "removed": self.removed,
+            "downgraded": self.downgraded,
+            "replaced": self.replaced,
+        }
+        words = [_words(word, changes) for word, changes in named.items() if changes]
+        return ", ".join(words) or "no change"
+
+
+def _words(word: str, changes: list[PackageChange]) -> str:
+    security = sum(change.security for change in changes)
+    return f"{len(changes)} {word}" + (f" ({security} security)" if security else "")
+
+
+def package_diff(
+    before: Lock | Iterable[LockedPackage], after: Lock | Iterable[LockedPackage]
+) -> PackageDiff:
+    """The changes from ``before`` to ``after``.
+
+    A whole lock stands for the packages that lie in its images: its tools do not count.
+    """
+    old, new = _by_name(before), _by_name(after)
+    changes: dict[str, list[PackageChange]] = {kind: [] for kind in PackageDiff.model_fields}
+    for name in sorted({*old, *new}):
+        kind = _kind(old.get(name), new.get(name))
+        if kind is not None:
+            changes[kind].append(_change(name, old.get(name), new.get(name)))
+    return PackageDiff(**changes)
+
+
+def _by_name(packages: Lock | Iterable[LockedPackage]) -> dict[str, LockedPackage]:
+    if isinstance(packages, Lock):
+        packages = [one for one in packages.packages if one.faces != [Face.TOOLS]]
+    return {package.name: package for package in packages}
+
+
+def _kind(old: LockedPackage | None, new: LockedPackage | None) -> str | None:
+    """The list that the change belongs to."""
+    if old is None:
+        return "added"
+    if new is None:
+        return "removed"
+    order = compare_versions(new.version, old.version)
+    if order == 0:
+        return None if old.sha256 == new.sha256 else "replaced"
+    return "upgraded" if order > 0 else "downgraded"
+
+
+def _change(name: str, old: LockedPackage | None, new: LockedPackage | None) -> PackageChange:
+    return PackageChange(
+        name=name,
+        before=old.version if old else None,
+        after=new.version if new else None,
+        security=new is not None and new.security,
+    )

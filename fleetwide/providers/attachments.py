@@ -1,0 +1,145 @@
+"""Attach documents (SBOMs, provenance, signatures) to an image in the registry, and list them.
+
+Where the registry keeps no list of referrers, we do, and it has no way to change a tag only if
+nobody else has. So each referrer first claims its place by a tag of its own, and whoever writes the
+list writes all that have claimed one, then looks again. The last writer therefore always sees the
+claims of those whose list it overwrote, and no entry is lost.
+"""
+
+import hashlib
+
+from fleetwide.errors import ImageNotFound, RegistryUnavailable
+from fleetwide.providers.distribution import Manifest, RegistryClient
+from fleetwide.providers.progress import Progress, no_progress
+from fleetwide.registry.digests import digest_of
+from fleetwide.registry.oci import INDEX_TYPE, MANIFEST_TYPE
+from fleetwide.registry.references import ImageReference
+from fleetwide.registry.referrers import (
+    EMPTY,
+    Document,
+    Referrer,
+    Subject,
+    artifact_manifest,
+    claim_tag,
+    claims,
+    index_tag,
+    read_referrers,
+    referrer_of,
+    referrers_index,
+)
+
+MAX_ROUNDS = 100
+"""More writers of one image's list than that have never met."""
+MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+
+
+def attach(
+    client: RegistryClient,
+    subject: ImageReference,
+    document: Document,
+    progress: Progress = no_progress,
+) -> Referrer:
+    """Attach ``document`` to the image; doing it again changes nothing.
+
+    Raises:
+        ImageNotFound: the image is not in the registry.
+        RegistryUnavailable: the registry did not answer, or other writers never rested.
+    """
+    image = client.get_manifest(subject)
+    described = Subject(image.media_type, image.digest, len(image.data))
+    manifest = artifact_manifest(described, document)
+    repository, referrer = subject.repository, referrer_of(manifest)
+    for data in (EMPTY, document.data):
+        client.upload_blob(repository, data, digest_of(data), progress)
+    # By its digest first: should a crash follow, what is untagged is swept; what is listed is not.
+    client.put_manifest(subject.pinned(referrer.digest), manifest, MANIFEST_TYPE)
+    if client.referrers(repository, image.digest) is None:
+        claim = ImageReference(repository, tag=claim_tag(image.digest, referrer.digest))
+        client.put_manifest(claim, manifest, MANIFEST_TYPE)
+        _write_list(client, repository, image.digest, progress)
+    return referrer
+
+
+def list_referrers(client: RegistryClient, repository: str, digest: str) -> list[Referrer]:
+    """What is attached to the image, ordered by digest; empty also when there is no such image."""
+    known = client.referrers(repository, digest)
+    return _read_list(client, repository, digest) if known is None else read_referrers(known)
+
+
+def fetch(client: RegistryClient, repository: str, referrer: Referrer) -> bytes:
+    """The attached document itself, checked against its digest.
+
+    Raises:
+        ImageNotFound, NotFound: it is not in the registry any more.
+        RegistryUnavailable: what the registry serves is not what was attached.
+    """
+    manifest = client.get_manifest(ImageReference(repository, digest=referrer.digest))
+    try:
+        (layer,) = manifest.json()["layers"]
+        digest, size = str(layer["digest"]), int(layer["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RegistryUnavailable(f"{referrer.digest} is no single document") from error
+    if size > MAX_DOCUMENT_BYTES:
+        raise RegistryUnavailable(f"{digest} has {size} bytes, more than any document of ours")
+    return _blob(client, repository, digest, size)
+
+
+def _blob(client: RegistryClient, repository: str, digest: str, size: int) -> bytes:
+    data = bytearray()
+    with client.stream_blob(repository, digest) as pieces:
+        for piece in pieces:
+            data += piece
+            if len(data) > size:
+                break
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
+        raise RegistryUnavailable(f"the registry serves other bytes for {digest}")
+    return bytes(data)
+
+
+def _write_list(client: RegistryClient, repository: str, digest: str, progress: Progress) -> None:
+    """Write the list until it holds every claim."""
+    for _ in range(MAX_ROUNDS):
+        progress("listing the document at the image", None)
+        listed = _read_list(client, repository, digest)
+        missing = _claimed(client, repository, digest, listed)
+        if not missing:
+            return
+        # Distribution refuses a list that names a manifest which was deleted since.
+        kept = [one for one in listed if _is_there(client, repository, one)]
+        index = referrers_index([*kept, *missing])
+        client.put_manifest(ImageReference(repository, tag=index_tag(digest)), index, INDEX_TYPE)
+    raise RegistryUnavailable(
+        f"the list of referrers of {repository}@{digest} is being written by too many at once"
+    )
+
+
+def _claimed(
+    client: RegistryClient, repository: str, digest: str, listed: list[Referrer]
+) -> list[Referrer]:
+    """The referrers that have claimed a place and are not in the list."""
+    known = {claim_tag(digest, one.digest) for one in listed}
+    wanted = claims(client.list_tags(repository), digest) - known
+    found = (_manifest(client, ImageReference(repository, tag=tag)) for tag in sorted(wanted))
+    return [referrer_of(manifest.data) for manifest in found if manifest is not None]
+
+
+def _read_list(client: RegistryClient, repository: str, digest: str) -> list[Referrer]:
+    index = _manifest(client, ImageReference(repository, tag=index_tag(digest)))
+    if index is None:
+        return []
+    if index.media_type != INDEX_TYPE:
+        raise RegistryUnavailable(
+            f"{repository}:{index_tag(digest)} is {index.media_type}, no list of referrers"
+        )
+    return read_referrers(index.json())
+
+
+def _is_there(client: RegistryClient, repository: str, referrer: Referrer) -> bool:
+    return _manifest(client, ImageReference(repository, digest=referrer.digest)) is not None
+
+
+def _manifest(client: RegistryClient, reference: ImageReference) -> Manifest | None:
+    try:
+        return client.get_manifest(reference)
+    except ImageNotFound:
+        return None
