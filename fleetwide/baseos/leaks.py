@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 MAX_FILE = 1024**2
 """Longer files are not read: a secret is small."""
+URL_KIND = "credentials in a URL"
 SCANNED = ("etc/", "root/", "home/", "var/", "opt/", "usr/local/", "srv/")
 # The test suites of installed libraries hold keys that everybody knows.
 _PUBLIC = re.compile(r"(?:dist-packages|site-packages|node_modules)/(?:.*/)?(?:tests?|testdata)/")
@@ -35,19 +36,20 @@ def _inside(kind: str, places: str, pattern: bytes) -> _Rule:
     return _Rule(kind, re.compile(pattern, re.MULTILINE), re.compile(places))
 
 
+# Each takes a time linear in the file: a tree may be made to stall its reader.
 _RULES = (
     # The marker alone also stands in programs that read keys; a key follows it with its material.
     _anywhere(
         "a private key",
         rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])+"
-        rb"(?:[A-Za-z-]+: ?[^\n]*\s+)*[A-Za-z0-9+/=]{16}",
+        rb"(?:[A-Za-z-]+:[^\n]*\n\s*)*[A-Za-z0-9+/=]{16}",
     ),
     _anywhere("a private key of PuTTY", rb"PuTTY-User-Key-File-[0-9]+:"),
     _anywhere("a private key of age", rb"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
     _anywhere("an AWS access key id", rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     _anywhere(
         "an AWS secret access key",
-        rb"(?i:aws_?secret_?access_?key)[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+]{40}\b",
+        rb"(?i:aws_?secret_?access_?key)[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])",
     ),
     _anywhere("a GitHub token", rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22})"),
     _anywhere("a GitLab token", rb"\bglpat-[A-Za-z0-9_-]{20}"),
@@ -64,12 +66,14 @@ _RULES = (
         r".*/\.(?:docker|config/containers)/(?:config|auth)\.json",
         rb"\"(?:auth|identitytoken|registrytoken)\"\s*:\s*\"[^\"]+",
     ),
-    _inside("registry credentials", r".*/\.(?:npmrc|pypirc)", rb"(?:_auth|password)\w*\s*=\s*\S"),
+    _inside(
+        "registry credentials", r".*/\.(?:npmrc|pypirc)", rb"(?:_auth|password)\w{0,40}\s*=\s*\S"
+    ),
     _inside("cluster credentials", r".*/\.kube/config", rb"(?:client-key-data|token):\s*\S"),
     _inside(
-        "credentials in a URL",
+        URL_KIND,
         r"etc/.*|.*/pip\.conf",
-        rb"^[^#\n]*\b[a-z][a-z0-9+]*://[^\s:@/\"'<>]+:[^\s@/\"'<>]+@[A-Za-z0-9\[]",
+        rb"://[^\s:@/\"'<>]{1,200}:[^\s@/\"'<>]{1,200}@[A-Za-z0-9\[]",
     ),
     _inside("a shell's or client's history", r"(?:root|home/[^/]+)/\.\w*history", rb"."),
     _inside(
@@ -87,19 +91,26 @@ def find_leaks(path: str, content: bytes) -> Iterator[str]:
     """For each kind of secret in a file the line of the first: ``line 3 holds a private key``."""
     for rule in _RULES:
         if rule.places is None or rule.places.fullmatch(path):
-            place = _first(rule.pattern, content)
+            place = _first(rule, content)
             if place is not None:
                 line = content.count(b"\n", 0, place) + 1
                 yield f"line {line} holds {rule.kind}"
-    if path in ("etc/shadow", "etc/gshadow", "etc/passwd"):
+    if path.removesuffix("-") in ("etc/shadow", "etc/gshadow", "etc/passwd"):
         yield from _hashes(path, content.decode(errors="replace"))
 
 
-def _first(pattern: re.Pattern[bytes], content: bytes) -> int | None:
-    for match in pattern.finditer(content):
-        if not any(example in match[0] for example in _EXAMPLES):
+def _first(rule: _Rule, content: bytes) -> int | None:
+    for match in rule.pattern.finditer(content):
+        comment = rule.kind == URL_KIND and _is_comment(content, match.start())
+        if not comment and not any(example in match[0] for example in _EXAMPLES):
             return match.start()
     return None
+
+
+def _is_comment(content: bytes, place: int) -> bool:
+    """Explanations of how to write such a URL are common."""
+    start = content.rfind(b"\n", 0, place) + 1
+    return content[start : start + 80].lstrip().startswith((b"#", b"//", b";"))
 
 
 def _hashes(path: str, text: str) -> Iterator[str]:
@@ -107,7 +118,7 @@ def _hashes(path: str, text: str) -> Iterator[str]:
         name, *fields = line.split(":")
         if not fields:
             continue
-        if fields[0] == "" and path != "etc/gshadow":
+        if fields[0] == "" and "gshadow" not in path:
             yield f"line {number} lets {name} in without a password"
         elif fields[0].lstrip("!*") not in _UNSET:
             yield f"line {number} holds the password hash of {name}"

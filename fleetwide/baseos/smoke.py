@@ -23,7 +23,7 @@ SCRIPT_PATH = "/usr/lib/fleetwide/boot-test"
 END = "end"
 COMMAND_SECONDS = 120
 """Longest time that one of the user's commands may take in the booted machine."""
-SETTLE_SHARE = 0.75
+SETTLE_SHARE = 0.6
 """Share of the boot test's time after which a machine that has not settled reports as it is."""
 # All SMBIOS tables of a machine together have 64 KiB of place.
 MAX_STRINGS_BYTES = 48 * 1024
@@ -62,8 +62,10 @@ fact() {{ head -c 4000 > "$work/facts/$1"; }}
 timeout "$settle" systemctl is-system-running --wait > /dev/null 2>&1
 systemctl is-system-running 2>&1 | fact state
 systemctl list-jobs --no-legend --plain --no-pager 2>&1 | fact jobs
-for unit in $(systemctl list-units --failed --no-legend --plain --no-pager | cut -d' ' -f1); do
-  echo "$unit" $(journalctl -b "_SYSTEMD_UNIT=$unit" -n 3 -o cat --no-pager | cut -c1-200)
+systemctl list-units --failed --no-legend --plain --no-pager | cut -d' ' -f1 | while read -r unit
+do
+  said=$(journalctl -b "_SYSTEMD_UNIT=$unit" -n 3 -o cat --no-pager | cut -c1-200 | tr '\\n' ' ')
+  printf '%s %s\\n' "$unit" "$said"
 done 2>&1 | fact failed
 uname -r | fact kernel
 grep ' / ' /proc/mounts | tail -n 1 | fact root

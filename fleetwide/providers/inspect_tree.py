@@ -144,7 +144,7 @@ def _commands(tree: Path, commands: Sequence[CommandTest], progress: Progress) -
 def _run(tree: Path, command: Sequence[str], progress: Progress) -> Finished:
     """Run ``command`` on the tree as ``rooted.run_rooted`` does, but forget what it writes."""
     call = json.dumps({"command": list(command), "binds": {}, "env": ENVIRONMENT})
-    with tempfile.TemporaryDirectory(prefix="fleetwide-inspect-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=".inspect-", dir=tree.absolute().parent) as scratch:
         program = [sys.executable, str(Path(confine.__file__).absolute()), call]
         finished = run_isolated(
             ["sh", "-c", _OVERLAY, "sh", str(tree.absolute()), scratch, *program],

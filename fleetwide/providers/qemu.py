@@ -41,7 +41,7 @@ def boot_test(request: BootRequest, progress: Progress) -> BootReport:
         PlatformError: QEMU or its firmware is missing or does not run on this builder.
     """
     token = secrets.token_hex(8)
-    with tempfile.TemporaryDirectory(prefix="fleetwide-boot-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".boot-", dir=request.console.parent) as folder:
         scratch = Path(folder)
         command = [*isolation(network=False), *qemu_command(request, token, scratch)]
         with request.console.open("wb") as kept:
@@ -54,25 +54,32 @@ class _Console:
 
     kept: BinaryIO
     token: str
-    text: str = ""
-    size: int = 0
+    raw: bytearray = field(default_factory=bytearray)
     dead_end: str | None = None
     reported: bool = False
 
+    @property
+    def text(self) -> str:
+        return self.raw.decode(errors="replace")
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.raw) >= MAX_CONSOLE
+
     def feed(self, data: bytes) -> None:
-        data = data[: MAX_CONSOLE - self.size]
+        data = data[: MAX_CONSOLE - len(self.raw)]
         self.kept.write(data)
         self.kept.flush()
-        self.size += len(data)
-        seen = max(0, len(self.text) - LOOK_BACK)
-        self.text += data.decode(errors="replace")
-        self.dead_end = self.dead_end or dead_end(self.text[seen:])
-        if f"@@fleetwide:{self.token}:{END}:" in self.text[seen:]:
+        fresh = max(0, len(self.raw) - LOOK_BACK)
+        self.raw += data
+        fresh_text = self.raw[fresh:].decode(errors="replace")
+        self.dead_end = self.dead_end or dead_end(fresh_text)
+        if f"@@fleetwide:{self.token}:{END}:" in fresh_text:
             self.reported = read_verdict(self.text, self.token).complete
 
     def phrase(self) -> str:
         """The last whole line, for progress."""
-        whole = self.text[-LOOK_BACK:].rpartition("\n")[0]
+        whole = self.raw[-LOOK_BACK:].rpartition(b"\n")[0].decode(errors="replace")
         line = next(iter(last_lines(whole, 1)), "the firmware starts")
         return f"booting: {line}"[:PHRASE_WIDTH]
 
@@ -124,7 +131,7 @@ class _Boot:
                 self.console.feed(data)
                 if alive and self.console.dead_end:
                     deadline = min(deadline, time.monotonic() + LAST_WORDS_SECONDS)
-                if self.console.size == MAX_CONSOLE:
+                if self.console.is_full:
                     return
 
     def _report(self, code: int | None, complaints: Path) -> BootReport:
@@ -153,7 +160,7 @@ class _Boot:
             why = console.dead_end
         elif code == 0:
             why = "the machine went off or started anew before it reported"
-        elif console.size == MAX_CONSOLE:
+        elif console.is_full:
             why = f"the console was flooded with {MAX_CONSOLE} bytes"
         else:
             place = f"it hung at: {lines[-1]}" if lines else "it printed nothing"
