@@ -13,7 +13,6 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
-from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.base_backend import BackendDict
 from moto.ebs.responses import EBSResponse
 from moto.ec2.models import ec2_backends
@@ -25,6 +24,7 @@ from tests.aws_like import aws_like
 
 REGION = "eu-west-1"
 COPY_REGION = "us-east-2"
+ACCOUNT = "123456789012"
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -42,6 +42,8 @@ class Traffic:
     """Block index of each request that was accepted."""
     before: Callable[[int], None] = lambda _index: None
     """Called with the block index ahead of each one; may wait, or raise ``ServiceException``."""
+    sealed: Callable[[str], None] = lambda _snapshot_id: None
+    """Called with the snapshot's id after CompleteSnapshot was accepted."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -87,7 +89,7 @@ class Aws:
 
 
 def _ec2(region: str) -> Any:
-    return ec2_backends[DEFAULT_ACCOUNT_ID][region]
+    return ec2_backends[ACCOUNT][region]
 
 
 @contextmanager
@@ -109,7 +111,7 @@ def running_aws(*, like_aws: bool) -> Iterator[Aws]:
 
 @contextmanager
 def _watched(traffic: Traffic) -> Iterator[None]:
-    put = EBSResponse.put_snapshot_block
+    put, complete = EBSResponse.put_snapshot_block, EBSResponse.complete_snapshot
 
     def watched(self: EBSResponse) -> Any:
         index = int(self._get_param("BlockIndex"))
@@ -121,5 +123,13 @@ def _watched(traffic: Traffic) -> Iterator[None]:
             traffic.answered.append(index)
         return answer
 
-    with patch.object(EBSResponse, "put_snapshot_block", watched):
+    def sealed(self: EBSResponse) -> Any:
+        answer = complete(self)
+        traffic.sealed(self._get_param("SnapshotId"))
+        return answer
+
+    with (
+        patch.object(EBSResponse, "put_snapshot_block", watched),
+        patch.object(EBSResponse, "complete_snapshot", sealed),
+    ):
         yield

@@ -13,6 +13,7 @@ from moto.core.responses import ActionResult
 from moto.ebs.models import EBSSnapshot
 from moto.ebs.responses import EBSResponse
 from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_block_store import Snapshot
 from moto.ec2.responses.amis import AmisResponse
@@ -193,22 +194,22 @@ def _register_image(response: AmisResponse) -> ActionResult:
     snapshot = backend.get_snapshot(request["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"])
     if snapshot.status != "completed":
         raise EC2ClientError("IncorrectState", "The snapshot is not completed.")
-    ami = _KeptAmi(backend, snapshot, request)
+    ami: Any = _KeptAmi(backend, snapshot, request)
     ami.add_tags(response._parse_tag_specification().get("image", {}))
     return ActionResult({"ImageId": ami.id})
 
 
 def _copy_image(response: AmisResponse, tokens: _Tokens) -> ActionResult:
-    from moto.ec2.models import ec2_backends
-
-    backend = response.ec2_backend
+    backend: Any = response.ec2_backend
     region, image_id = response._get_param("SourceRegion"), response._get_param("SourceImageId")
-    source = ec2_backends[backend.account_id][region].describe_images(ami_ids=[image_id])[0]
+    source: Any = ec2_backends[backend.account_id][region].describe_images(ami_ids=[image_id])[0]
 
     def make() -> str:
-        copied = backend.copy_snapshot(source.ebs_snapshot.id, region, "copy", None)
+        copied: Any = backend.copy_snapshot(source.ebs_snapshot.id, region, "copy", None)
         copied.add_tags(response._parse_tag_specification().get("snapshot", {}))
-        ami = _KeptAmi(backend, copied, {**source.request, "Name": response._get_param("Name")})
+        ami: Any = _KeptAmi(
+            backend, copied, {**source.request, "Name": response._get_param("Name")}
+        )
         if response._get_bool_param("CopyImageTags"):
             ami.add_tags({tag["key"]: tag["value"] for tag in source.get_tags()})
         return ami.id
@@ -219,7 +220,7 @@ def _copy_image(response: AmisResponse, tokens: _Tokens) -> ActionResult:
 
 
 def _enable_image_deprecation(response: AmisResponse) -> ActionResult:
-    at = datetime.fromisoformat(str(response._get_param("DeprecateAt")))
+    at = datetime.fromisoformat(str(response._get_param("DeprecateAt"))).replace(tzinfo=UTC)
     if at < datetime.now(UTC):
         raise EC2ClientError("InvalidParameterValue", "DeprecateAt lies in the past.")
     response.ec2_backend.amis[response._get_param("ImageId")].deprecation_time = at

@@ -17,6 +17,7 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 from botocore.exceptions import ConnectionError as NotConnectedError
+from botocore.parsers import ResponseParserError
 
 from fleetwide.errors import CloudUnavailable, Conflict, FleetwideError, InvalidInput, NotFound
 from fleetwide.providers.progress import INTERVAL_SECONDS, Progress
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
 Result = TypeVar("Result")
+
+# The last one comes of an answer that is not AWS's, such as a proxy's page; it has no other base.
+BOTO_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
 
 DEFAULT_IN_FLIGHT = 16
 EBS_OPERATIONS = frozenset({"StartSnapshot", "PutSnapshotBlock", "CompleteSnapshot"})
@@ -134,7 +138,7 @@ class Retries:
         for attempt in range(self.attempts - 1):
             try:
                 return call()
-            except (ClientError, BotoCoreError) as error:
+            except BOTO_ERRORS as error:
                 wait = min(self.first_wait_seconds * 2**attempt, self.longest_wait_seconds)
                 if not is_passing(error) or stopped.wait(wait * random.uniform(0.5, 1)):  # noqa: S311
                     raise
@@ -170,7 +174,7 @@ def code_of(error: Exception) -> str:
 def is_passing(error: Exception) -> bool:
     """Whether the same request may succeed a little later."""
     if not isinstance(error, ClientError):
-        return isinstance(error, (HTTPClientError, NotConnectedError))
+        return isinstance(error, (HTTPClientError, NotConnectedError, ResponseParserError))
     if error.operation_name in WRITING_OPERATIONS and code_of(error) in MISSING_CODES:
         return True
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -198,7 +202,7 @@ def translated(region: str) -> Iterator[None]:
         raise CloudUnavailable(
             "this worker has no AWS credentials", hint="aws sts get-caller-identity"
         ) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise CloudUnavailable(
             f"AWS did not answer in {region}: {type(error).__name__}",
             hint=f"aws ec2 describe-images --owners self --region {region}",

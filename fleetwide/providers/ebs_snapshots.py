@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from fleetwide.baseos.snapshot_blocks import (
     BlockManifest,
@@ -23,6 +23,7 @@ from fleetwide.baseos.snapshot_blocks import (
 )
 from fleetwide.errors import CloudUnavailable, FleetwideError
 from fleetwide.providers.cloud import (
+    BOTO_ERRORS,
     MISSING_CODES,
     Cloud,
     Patience,
@@ -164,7 +165,7 @@ def _run_or_drop(upload: "_Upload", disk: SparseDisk, progress: Progress) -> str
     """Run the upload; leave a pending snapshot behind only when the next attempt can use it."""
     try:
         return upload.run(disk, progress)
-    except (ClientError, BotoCoreError, CloudUnavailable) as error:
+    except (*BOTO_ERRORS, CloudUnavailable) as error:
         if code_of(error) in FATAL_CODES:
             upload.drop()
         raise
@@ -270,8 +271,10 @@ class _Upload:
 
     def _state(self, snapshot_id: str) -> str | None:
         """EC2's word for the state of a snapshot; None when there is no such snapshot."""
-        state: str | None = None
-        with missing_is_fine():
+        try:
             found = self._cloud.ec2(self._region).describe_snapshots(SnapshotIds=[snapshot_id])
-            state = next((snapshot.get("State") for snapshot in found["Snapshots"]), None)
-        return state
+        except ClientError as error:
+            if code_of(error) in MISSING_CODES:
+                return None
+            raise
+        return next((snapshot.get("State") for snapshot in found["Snapshots"]), None)
