@@ -1,53 +1,55 @@
-"""OS releases: claim a version, build the root file system, publish the image, keep the books."""
+"""OS releases in the books: versions, what is unchanged, channels, retention. Control side."""
 
-import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 
+from sqlmodel import Session
 from temporalio import activity
 
-from activities.progress import heartbeat
+from fleetwide.baseos.amis import check_ami_tags
 from fleetwide.baseos.plans import make_plan, repository_of
+from fleetwide.baseos.suites import check_suite
 from fleetwide.baseos.versions import next_version
-from fleetwide.models.baseos import (
-    BuildPlan,
-    BuiltImage,
+from fleetwide.models.baseos import BuildPlan, OSImageSpec, RebuildOn
+from fleetwide.models.os_releases import (
+    BuildOutcome,
     Channel,
-    OSImageSpec,
+    LockedPlan,
     OSRelease,
-    PublishImage,
     ReleaseState,
-    RootFilesystem,
 )
-from fleetwide.providers.distribution import RegistryClient
-from fleetwide.providers.images import push_base_image
-from fleetwide.providers.mmdebstrap import build_rootfs
-from fleetwide.settings import Settings
-from fleetwide.store import releases
+from fleetwide.models.os_steps import Moved, ReleaseMove
+from fleetwide.store import channels, releases
+from fleetwide.store.channels import Move
 from fleetwide.store.session import Store
+from fleetwide.store.tables import OSReleaseRow
 
 
 class ReleaseActivities:
-    """Control side: needs the database only."""
+    """Needs the database only."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
 
     @activity.defn(name="baseos.reserve_release")
     def reserve_release(self, spec: OSImageSpec) -> BuildPlan:
-        """Claim a version of the line for this run, and fill in every default of the spec.
+        """Claim a version of the line for this run.
 
         Raises:
+            InvalidInput: there is no such suite, or a tag is not one's own to set.
             Conflict: the version is taken.
         """
+        check_suite(spec)
+        check_ami_tags(spec.ami.tags if spec.ami else {})
         info = activity.info()
         assert info.workflow_id is not None
         assert info.workflow_run_id is not None
         now = datetime.now(UTC)
         with self.store.write() as session:
+            before = releases.latest(session, spec.name)
+            parent = before.version if before else None
             mine = releases.of_run(session, info.workflow_id, info.workflow_run_id)
             if mine is not None:
-                return make_plan(spec, mine.version, info.workflow_id, mine.created_at)
+                return make_plan(spec, mine.version, info.workflow_id, parent)
             version = spec.version or next_version(
                 releases.versions(session, spec.name), now.date()
             )
@@ -56,81 +58,137 @@ class ReleaseActivities:
                 version=version,
                 workflow_id=info.workflow_id,
                 state=ReleaseState.BUILDING,
+                parent=parent,
                 distribution=spec.distribution,
                 suite=spec.suite,
                 architecture=spec.architecture,
                 variant=spec.variant,
+                targets=spec.targets,
                 packages=spec.packages,
                 repository=repository_of(spec.name),
                 created_at=now,
             )
             releases.reserve(session, release, spec, info.workflow_run_id, now=now)
-        return make_plan(spec, version, info.workflow_id, now)
+        return make_plan(spec, version, info.workflow_id, parent)
+
+    @activity.defn(name="baseos.find_unchanged")
+    def find_unchanged(self, locked: LockedPlan) -> OSRelease | None:
+        """The release that makes this build needless; None claims the build for this run.
+
+        The claim on the version is given up when there is one.
+        """
+        info = activity.info()
+        assert info.workflow_id is not None
+        assert info.workflow_run_id is not None
+        now, plan = datetime.now(UTC), locked.plan
+        with self.store.write() as session:
+            same = releases.same_build(session, plan.name, locked.build_key, info.workflow_run_id)
+            if same is None and plan.spec.rebuild_on is RebuildOn.SECURITY:
+                same = _with_same_security(releases.latest(session, plan.name), locked)
+            mine = releases.of_run(session, info.workflow_id, info.workflow_run_id)
+            if same is None or plan.spec.force:
+                releases.set_build_key(session, info.workflow_run_id, locked.build_key)
+                return None
+            if mine is not None:
+                releases.give_up(session, mine, same.version, now=now)
+            found = releases.to_model(session, same)
+        return found.model_copy(update={"outcome": BuildOutcome.NO_CHANGE})
+
+    @activity.defn(name="baseos.find_release")
+    def find_release(self, name: str, version: str) -> OSRelease | None:
+        """A release of the line; None when there is none of that version."""
+        with self.store.read() as session:
+            row = releases.find(session, name, version)
+            return releases.to_model(session, row) if row else None
 
     @activity.defn(name="baseos.save_release")
-    def save_release(self, release: OSRelease) -> None:
+    def save_release(self, release: OSRelease) -> OSRelease:
         """Write what the build yielded; a candidate takes the candidate channel."""
         now = datetime.now(UTC)
         with self.store.write() as session:
+            if release.state is ReleaseState.CANDIDATE and release.candidate_at is None:
+                release = release.model_copy(update={"candidate_at": now})
+                move = Move(release.name, Channel.CANDIDATE, release.version, reason="built")
+                channels.point(session, move, now=now)
             releases.save(session, release, now=now)
-            if release.state is ReleaseState.CANDIDATE:
-                releases.point(session, release.name, Channel.CANDIDATE, release.version, now=now)
+        return release
 
-    @activity.defn(name="baseos.promote_release")
-    def promote_release(self, release: OSRelease) -> OSRelease:
-        """Let ``stable`` point at the release; the one before it is superseded."""
-        now = datetime.now(UTC)
-        promoted = release.model_copy(
-            update={"state": ReleaseState.STABLE, "promoted_at": release.promoted_at or now}
+    @activity.defn(name="baseos.move_channel")
+    def move_channel(self, request: ReleaseMove) -> Moved:
+        """Let a channel point at the release, by compare-and-set; done twice it is done once.
+
+        The stable channel leaves ``previous`` at the release it pointed at.
+
+        Raises:
+            Conflict: the channel does not point where it was expected to.
+        """
+        release, now = request.release, datetime.now(UTC)
+        move = Move(
+            name=release.name,
+            channel=request.channel,
+            version=release.version,
+            by=request.by,
+            reason=request.reason,
+            expected=request.expected,
         )
         with self.store.write() as session:
-            name, version = release.name, release.version
-            before = releases.point(session, name, Channel.STABLE, version, now=now)
-            if before is not None and before != version:
-                releases.supersede(session, name, before)
-            releases.save(session, promoted, now=now)
-        return promoted
+            current = channels.get(session, release.name, request.channel)
+            if current is not None and current.version == release.version:
+                return self._moved_before(session, release)
+            before = channels.point(session, move, now=now)
+            if request.channel is not Channel.STABLE:
+                return Moved(release=release)
+            displaced = self._displace(session, move, before, now)
+            stable = release.model_copy(
+                update={"state": ReleaseState.STABLE, "promoted_at": release.promoted_at or now}
+            )
+            releases.save(session, stable, now=now)
+        return Moved(
+            release=stable,
+            displaced_workflow_id=displaced.workflow_id if displaced else None,
+            displaced_version=displaced.version if displaced else None,
+        )
+
+    def _moved_before(self, session: Session, release: OSRelease) -> Moved:
+        """What an earlier try of the same move answered."""
+        row = releases.find(session, release.name, release.version)
+        assert row is not None
+        previous = channels.get(session, release.name, Channel.PREVIOUS)
+        other = releases.find(session, release.name, previous.version) if previous else None
+        return Moved(
+            release=releases.to_model(session, row),
+            displaced_workflow_id=other.workflow_id if other else None,
+            displaced_version=other.version if other else None,
+        )
+
+    def _displace(
+        self, session: Session, move: Move, before: str | None, now: datetime
+    ) -> OSReleaseRow | None:
+        """The release that was stable becomes the previous one, and that one is superseded."""
+        older = channels.get(session, move.name, Channel.PREVIOUS)
+        if older is not None:
+            releases.set_state(session, move.name, older.version, ReleaseState.SUPERSEDED)
+        if before is None:
+            return None
+        releases.set_state(session, move.name, before, ReleaseState.PREVIOUS)
+        again = Move(move.name, Channel.PREVIOUS, before, move.by, move.reason)
+        channels.point(session, again, now=now)
+        return releases.find(session, move.name, before)
 
     @activity.defn(name="baseos.withdraw_release")
     def withdraw_release(self, release: OSRelease) -> None:
-        """Book a build that failed or was cancelled; no channel points at it any more."""
+        """Book a release that nobody may use any more; no channel points at it afterwards."""
         now = datetime.now(UTC)
         with self.store.write() as session:
             if releases.find(session, release.name, release.version) is not None:
-                releases.unpoint(session, release.name, release.version)
+                releases.unpoint(session, release, now=now)
                 releases.save(session, release, now=now)
 
 
-class OSBuildActivities:
-    """Builder side: needs root on its own machine and the right to push to the registry."""
-
-    def __init__(self, settings: Settings, registry: RegistryClient) -> None:
-        self.settings = settings
-        self.registry = registry
-
-    @activity.defn(name="baseos.build_rootfs", no_thread_cancel_exception=True)
-    def build_rootfs(self, plan: BuildPlan) -> RootFilesystem:
-        """Build the root file system and push it as a layer; the work folder is gone afterwards.
-
-        The layer goes straight to the registry, so that the next step can run on any builder.
-        """
-        workdir = self._workdir()
-        try:
-            built = build_rootfs(plan, self.settings.apt_mirror, workdir, heartbeat)
-            self.registry.upload_blob(
-                plan.repository, built.layer_path, built.rootfs.layer.digest, heartbeat
-            )
-            return built.rootfs
-        finally:
-            shutil.rmtree(workdir, ignore_errors=True)
-
-    def _workdir(self) -> Path:
-        info = activity.info()
-        return self.settings.builder_dir.absolute() / f"os-{info.workflow_run_id}"
-
-    @activity.defn(name="baseos.publish_image", no_thread_cancel_exception=True)
-    def publish_image(self, request: PublishImage) -> BuiltImage:
-        """Push config and manifest, and tag them with the version."""
-        plan = request.plan
-        pushed = push_base_image(self.registry, plan, request.layer)
-        return BuiltImage(repository=plan.repository, digest=pushed.digest, size=pushed.size)
+def _with_same_security(last: OSReleaseRow | None, locked: LockedPlan) -> OSReleaseRow | None:
+    """The last release, when no package of a security suite has changed since."""
+    if last is None:
+        return None
+    lock = OSRelease.model_validate(last.release).lock
+    same = lock is not None and lock.security_digest == locked.lock.security_digest
+    return last if same else None

@@ -7,7 +7,6 @@ from sqlmodel import Session
 from api.links import links_of, ui_page
 from fleetwide.models.bakery import BakedImage
 from fleetwide.models.base import Waiting
-from fleetwide.models.baseos import Channel
 from fleetwide.models.batch import BatchState
 from fleetwide.models.containers import AttemptKey, AttemptResult, EndReason, TaskState
 from fleetwide.models.documents import (
@@ -20,6 +19,7 @@ from fleetwide.models.documents import (
     ReleaseDocument,
     TaskDocument,
 )
+from fleetwide.models.os_releases import Channel
 from fleetwide.settings import Settings
 from fleetwide.store import children, jobs, releases
 from fleetwide.store.tables import (

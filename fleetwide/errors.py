@@ -15,6 +15,7 @@ FleetwideError
     ├── DockerUnavailable     the container host's Docker daemon did not answer
     ├── ImagePullFailed       the image exists but a host could not fetch it
     ├── ObjectStoreUnavailable the log and artifact store did not answer
+    ├── CloudUnavailable      EC2 or EBS did not answer, or refused this platform's own request
     └── ServiceUnavailable    another part of the platform (Temporal, the API) did not answer
 
 An error has a code (its class), one sentence, an optional hint that can be pasted, and for bad
@@ -41,6 +42,7 @@ class ErrorCode(StrEnum):
     DOCKER_UNAVAILABLE = "DockerUnavailable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     OBJECT_STORE_UNAVAILABLE = "ObjectStoreUnavailable"
+    CLOUD_UNAVAILABLE = "CloudUnavailable"
     SERVICE_UNAVAILABLE = "ServiceUnavailable"
     INTERNAL = "Internal"
 
@@ -76,6 +78,9 @@ TRAITS: dict[ErrorCode, ErrorTraits] = {
     ),
     ErrorCode.OBJECT_STORE_UNAVAILABLE: ErrorTraits(
         503, retryable=True, title="The object store does not answer"
+    ),
+    ErrorCode.CLOUD_UNAVAILABLE: ErrorTraits(
+        503, retryable=True, title="The cloud does not answer"
     ),
     ErrorCode.SERVICE_UNAVAILABLE: ErrorTraits(
         503, retryable=True, title="The service does not answer"
@@ -204,6 +209,12 @@ class ObjectStoreUnavailable(PlatformError):
     """The log and artifact store did not answer."""
 
     code = ErrorCode.OBJECT_STORE_UNAVAILABLE
+
+
+class CloudUnavailable(PlatformError):
+    """EC2 or EBS did not answer, or refused a request that is the platform's own."""
+
+    code = ErrorCode.CLOUD_UNAVAILABLE
 
 
 class ServiceUnavailable(PlatformError):

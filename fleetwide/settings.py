@@ -74,10 +74,25 @@ class Settings(BaseSettings):
 
     apt_mirror: str | None = Field(
         default=None,
-        description="mirror for OS builds whose spec names none; unset means mmdebstrap's own",
+        description="mirror for specs that name none; unset means the distribution's own",
+    )
+    apt_security_mirror: str | None = Field(
+        default=None,
+        description="mirror of the security suites; unset means the distribution's own",
     )
     builder_dir: Path = Field(
         default=Path(".fleetwide/builder"), description="scratch and caches of a builder"
+    )
+    builder_cache: int = Field(
+        default=20 * 1024**3,
+        description="bytes of packages, tools and disks that a builder keeps for the next build",
+    )
+    signing_key: Path = Field(
+        default=Path(".fleetwide/signing-key.pem"),
+        description="Ed25519 key that signs provenance; made when missing",
+    )
+    security_tracker: Path | None = Field(
+        default=None, description="JSON file of Debian's security tracker, where there is one"
     )
 
     trace_exporter: TraceExporter = Field(

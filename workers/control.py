@@ -17,7 +17,7 @@ def role(settings: Settings) -> WorkerRole:
     return WorkerRole(
         task_queue=TASK_QUEUE,
         workflows=WORKFLOWS,
-        activities=control_activities(store, registry),
+        activities=control_activities(settings, store, registry),
         max_activities=20,
     )
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from activities.bakery import BakeActivities, ImageActivities
-from activities.baseos import OSBuildActivities, ReleaseActivities
+from activities.baseos import ReleaseActivities
+from activities.baseos_amis import AmiActivities
+from activities.baseos_builds import OSBuildActivities
 from activities.containers import ContainerActivities
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import open_object_store
@@ -20,8 +22,11 @@ from workflows.unknown import UnknownWorkflow
 WORKFLOWS: Sequence[type] = (BatchJob, Bake, ContainerTask, Host, OSImageBuild, UnknownWorkflow)
 
 
-def control_activities(store: Store, registry: RegistryClient) -> list[Callable[..., Any]]:
-    """Light activities: SQL and registry metadata."""
+def control_activities(
+    settings: Settings, store: Store, registry: RegistryClient
+) -> list[Callable[..., Any]]:
+    """Light activities: SQL, registry metadata, EC2."""
+    amis = AmiActivities(settings)
     containers = ContainerActivities(store, registry)
     releases = ReleaseActivities(store)
     images = ImageActivities(store)
@@ -33,21 +38,37 @@ def control_activities(store: Store, registry: RegistryClient) -> list[Callable[
         containers.disconnect_host,
         containers.remove_host,
         releases.reserve_release,
+        releases.find_unchanged,
+        releases.find_release,
         releases.save_release,
-        releases.promote_release,
+        releases.move_channel,
         releases.withdraw_release,
+        amis.register_ami,
+        amis.copy_ami,
+        amis.share_ami,
+        amis.find_invisible,
+        amis.count_instances,
+        amis.drop_amis,
         images.resolve_bake,
         images.record_image,
     ]
 
 
 def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
-    """Heavy activities: root file systems, layers, pushes."""
-    registry = RegistryClient(settings.registry_url)
-    builds = OSBuildActivities(settings, registry)
-    bakes = BakeActivities(settings, registry, open_object_store(settings))
+    """Heavy activities: root file systems, layers, disks, boots, pushes."""
+    registry, objects = RegistryClient(settings.registry_url), open_object_store(settings)
+    builds = OSBuildActivities(settings, registry, objects)
+    bakes = BakeActivities(settings, registry, objects)
     return [
-        builds.build_rootfs,
+        builds.resolve_lock,
+        builds.fetch_packages,
+        builds.build_container,
+        builds.build_vm,
+        builds.test_boot,
         builds.publish_image,
+        builds.attach_documents,
+        builds.upload_snapshot,
+        builds.drop_upload,
+        builds.forget_disk,
         bakes.build_image,
     ]

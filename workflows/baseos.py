@@ -1,148 +1,271 @@
-"""``OSImageBuild``: one operating system release, from its spec to the stable channel."""
+"""``OSImageBuild``: one operating system release, from its spec to its retirement."""
 
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, is_cancelled_exception
-from temporalio.workflow import ActivityCancellationType
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    is_cancelled_exception,
+)
 
 with workflow.unsafe.imports_passed_through():
-    from activities.baseos import OSBuildActivities, ReleaseActivities
+    from activities.baseos import ReleaseActivities
+    from activities.baseos_amis import AmiActivities
+    from activities.baseos_builds import OSBuildActivities
+    from fleetwide.baseos.gates import obstacles, soak_ends
     from fleetwide.errors import ErrorCode
-    from fleetwide.models.baseos import (
-        BuildPlan,
+    from fleetwide.models.baseos import BuildPlan, OSImageSpec, Target
+    from fleetwide.models.os_releases import (
+        BuildOutcome,
         BuildStatus,
+        BuiltDisk,
         Channel,
-        OSImageSpec,
+        LockedPlan,
         OSRelease,
         PromoteRequest,
-        PublishImage,
         ReleaseState,
         RootFilesystem,
+        StandRequest,
     )
+    from fleetwide.models.os_steps import AttachDocuments, Moved, ReleaseMove
     from fleetwide.temporal import search_attributes as attributes
 
-from workflows.policies import BOOKING_TIMEOUT, BUILD_HEARTBEAT, BUILDER, BUILDS, PERSISTENT
+from workflows import baseos_steps as steps
+from workflows.baseos_details import details
 
-BUILD_LIMIT = timedelta(hours=2)
+# A release that nobody can use any more has no lifecycle left.
+ENDED = frozenset({ReleaseState.REVOKED, ReleaseState.RETIRED})
 
 
 @workflow.defn(name="OSImageBuild")
 class OSImageBuild:
-    """Reserve a version, build, publish, wait as a candidate for the promotion to stable."""
+    """Lock, build, test, publish; then serve promotions until the release is retired."""
 
-    def __init__(self) -> None:
+    @workflow.init
+    def __init__(self, spec: OSImageSpec) -> None:
+        self.spec = spec
         self.step = "reserving a version"
+        self.plan: BuildPlan | None = None
+        self.locked: LockedPlan | None = None
         self.release: OSRelease | None = None
-        self.promotion: PromoteRequest | None = None
+        self.refused = False
+        self.moving = asyncio.Lock()
 
     @workflow.run
     async def run(self, spec: OSImageSpec) -> OSRelease:
-        plan: BuildPlan | None = None
         try:
-            plan = await workflow.execute_activity_method(
-                ReleaseActivities.reserve_release,
-                spec,
-                start_to_close_timeout=BOOKING_TIMEOUT,
-                retry_policy=PERSISTENT,
-                summary=f"claim a version of {spec.name}",
-            )
-            await self._build(spec, plan)
-            await self._await_promotion(spec)
+            release = await self._build(spec)
+            if release.outcome is BuildOutcome.NO_CHANGE:
+                return release
+            await self._serve()
         except BaseException as error:
-            if plan is not None:
-                cancelled = is_cancelled_exception(error)
-                await self._withdraw(plan, cancelled=cancelled)
+            await self._give_up(cancelled=is_cancelled_exception(error), why=str(error))
             raise
         await workflow.wait_condition(workflow.all_handlers_finished)
         assert self.release is not None
         return self.release
 
-    async def _build(self, spec: OSImageSpec, plan: BuildPlan) -> None:
-        self._enter(f"building {spec.distribution} {spec.suite}", spec, plan)
-        rootfs = await workflow.execute_activity_method(
-            OSBuildActivities.build_rootfs,
-            plan,
-            task_queue=BUILDER,
-            start_to_close_timeout=BUILD_LIMIT,
-            heartbeat_timeout=BUILD_HEARTBEAT,
-            retry_policy=BUILDS,
-            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=f"build {spec.distribution} {spec.suite} ({spec.variant}, "
-            f"{len(spec.packages)} more packages) and push it as a layer",
+    async def _build(self, spec: OSImageSpec) -> OSRelease:
+        self.plan = plan = await steps.book(
+            ReleaseActivities.reserve_release, spec, summary=f"claim a version of {spec.name}"
         )
-        self._enter("publishing the image", spec, plan)
-        image = await workflow.execute_activity_method(
-            OSBuildActivities.publish_image,
-            PublishImage(plan=plan, layer=rootfs.layer),
-            task_queue=BUILDER,
-            start_to_close_timeout=BOOKING_TIMEOUT,
-            retry_policy=BUILDS,
-            summary=f"publish {plan.repository}:{plan.tag}",
+        self._enter(f"resolving the packages of {spec.distribution} {spec.suite}")
+        self.locked = locked = await steps.lock_packages(plan)
+        same: OSRelease | None = await steps.book(
+            ReleaseActivities.find_unchanged, locked, summary="look for a release with these bytes"
         )
-        self.release = _release(plan, rootfs, image.digest)
-        await workflow.execute_activity_method(
-            ReleaseActivities.save_release,
-            self.release,
-            start_to_close_timeout=BOOKING_TIMEOUT,
-            retry_policy=PERSISTENT,
-            summary="enter the candidate channel",
+        if same is not None:
+            self.plan = None  # the claim is given up
+            self._enter(f"no change: {same.name} {same.version} is the same", same)
+            return same
+        self._enter(f"fetching {locked.lock.package_count} packages")
+        self.locked = locked = await steps.fetch_packages(locked)
+        started = workflow.now()
+        container, vm = await self._build_faces(locked)
+        release = _release(plan, locked, container, vm)
+        if vm is not None and spec.tests.boot:
+            self._enter("booting the VM image", release)
+            boot = await steps.test_boot(locked, vm.disk)
+            release = release.model_copy(update={"boot": boot})
+        if container is not None:
+            self._enter("publishing the container base", release)
+            image = await steps.publish_image(locked, container)
+            release = release.model_copy(update={"image_digest": image.digest})
+        self._enter("writing SBOMs and provenance", release)
+        request = AttachDocuments(
+            locked=locked,
+            image_digest=release.image_digest,
+            layer=release.layer,
+            disk=release.disk,
+            started_at=started,
         )
-        self._enter("a candidate; waiting for its promotion", spec, plan)
-
-    async def _await_promotion(self, spec: OSImageSpec) -> None:
-        """Stay open for the ``promote`` update; without one the release stays a candidate."""
-        try:
-            await workflow.wait_condition(
-                lambda: self.promotion is not None,
-                timeout=timedelta(days=spec.promotion_window_days),
-                timeout_summary="the release is a candidate until it is promoted",
-            )
-        except TimeoutError:
-            self.step = "not promoted in time; it stays a candidate"
-            return
+        attachments = await steps.attach_documents(request)
+        release = release.model_copy(update={"attachments": attachments})
+        if spec.ami is not None:
+            self._enter(f"publishing AMIs in {', '.join(spec.ami.regions)}", release)
+            parent = await steps.find_release(plan.name, plan.parent)
+            amis = await steps.publish_amis(locked, release, parent)
+            release = release.model_copy(update={"amis": amis})
+        self.release = await steps.book(
+            ReleaseActivities.save_release, release, summary="enter the candidate channel"
+        )
         assert self.release is not None
-        self.release = await workflow.execute_activity_method(
-            ReleaseActivities.promote_release,
-            self.release,
-            start_to_close_timeout=BOOKING_TIMEOUT,
-            retry_policy=PERSISTENT,
-            summary="point the stable channel at the release",
-        )
-        self._enter("stable", spec, None)
+        return self.release
 
-    async def _withdraw(self, plan: BuildPlan, *, cancelled: bool) -> None:
-        state = ReleaseState.WITHDRAWN if cancelled else ReleaseState.FAILED
-        release = self.release or _release(plan, None, None)
-        await workflow.execute_activity_method(
-            ReleaseActivities.withdraw_release,
-            release.model_copy(update={"state": state}),
-            start_to_close_timeout=BOOKING_TIMEOUT,
-            retry_policy=PERSISTENT,
-            summary=f"book the release as {state}",
-        )
+    async def _build_faces(
+        self, locked: LockedPlan
+    ) -> tuple[RootFilesystem | None, BuiltDisk | None]:
+        """The targets, side by side: they share nothing but the lock."""
+        targets = locked.plan.spec.targets
+        self._enter(f"building {' and '.join(targets)}")
+        wanted: list[Coroutine[Any, Any, RootFilesystem | BuiltDisk]] = [
+            steps.build_container(locked) if target is Target.CONTAINER else steps.build_vm(locked)
+            for target in Target
+            if target in targets
+        ]
+        built: dict[type, object] = {type(one): one for one in await steps.together(wanted)}
+        container, vm = built.get(RootFilesystem), built.get(BuiltDisk)
+        assert container is None or isinstance(container, RootFilesystem)
+        assert vm is None or isinstance(vm, BuiltDisk)
+        return container, vm
 
-    def _enter(self, step: str, spec: OSImageSpec, plan: BuildPlan | None) -> None:
-        self.step = step
+    async def _serve(self) -> None:
+        """Stay for promotions, holds and revocations, until the release is retired or revoked."""
+        self._enter("a candidate")
+        while not self._is_over():
+            soak = self._soak_left()
+            if soak is None:
+                await workflow.wait_condition(
+                    lambda: self._is_over() or self._soak_left() is not None
+                )
+            elif soak > timedelta():
+                with suppress(TimeoutError):
+                    await workflow.wait_condition(
+                        lambda: self._is_over() or self._soak_left() is None,
+                        timeout=soak,
+                        timeout_summary="promoted by itself when the soak is over",
+                    )
+            else:
+                await self._promote_by_itself()
+
+    def _is_over(self) -> bool:
+        return self.release is not None and self.release.state in ENDED
+
+    def _soak_left(self) -> timedelta | None:
+        """Time until the release promotes itself; None when it will not."""
         release = self.release
-        lines = [f"**{spec.name}**: {step}"]
-        if plan:
-            lines.append(f"- version: `{plan.version}`")
-        if release and release.image_digest:
-            lines.append(f"- image: `{release.reference}`, {release.package_count} packages")
-        if release and release.state is ReleaseState.CANDIDATE:
-            lines.append(f"- promote: `fleetwide os promote {release.name} {release.version}`")
-        workflow.set_current_details("\n".join(lines))
-        version = plan.version if plan else (release.version if release else "")
+        if release is None or not self.spec.promotion.automatic:
+            return None
+        if release.state is not ReleaseState.CANDIDATE or self.refused:
+            return None
+        ends = soak_ends(self.spec, release)
+        return ends - workflow.now() if ends else None
+
+    async def _promote_by_itself(self) -> None:
+        try:
+            await self._promote(PromoteRequest(reason="its soak is over", by="fleetwide"))
+        except (ApplicationError, ActivityError) as error:
+            self.refused = True
+            cause = error.cause if isinstance(error, ActivityError) else error
+            self._enter(f"not promoted by itself: {cause}")
+
+    async def _promote(self, request: PromoteRequest) -> OSRelease:
+        async with self.moving:
+            release = self._check_gates(request)
+            unseen: list[str] = []
+            if release.amis:
+                unseen = await steps.in_cloud(
+                    AmiActivities.find_invisible, release.amis, "see that every region has the AMI"
+                )
+            if unseen:
+                raise _conflict(f"its AMI cannot be launched in {', '.join(unseen)} now")
+            moved: Moved = await steps.book(
+                ReleaseActivities.move_channel,
+                ReleaseMove(
+                    release=release,
+                    channel=request.channel,
+                    expected=request.expected,
+                    by=request.by,
+                    reason=request.reason,
+                ),
+                summary=f"point the {request.channel} channel at {release.version}",
+            )
+            self.release = moved.release
+            self._enter("stable")
+            await self._tell_displaced(moved)
+        return self.release
+
+    async def _tell_displaced(self, moved: Moved) -> None:
+        """The books have it already; the other workflow's page shall say it too, if it is open."""
+        if moved.displaced_workflow_id is None:
+            return
+        other = workflow.get_external_workflow_handle(moved.displaced_workflow_id)
+        try:
+            await other.signal("displaced", ReleaseState.PREVIOUS)
+        except FailureError:
+            return
+
+    async def _give_up(self, *, cancelled: bool, why: str) -> None:
+        """Take back what was made; a release that people may use already stays as it is."""
+        if self.plan is None:
+            return
+        state = self.release.state if self.release else ReleaseState.BUILDING
+        if state not in (ReleaseState.BUILDING, ReleaseState.CANDIDATE):
+            return
+        if self.locked is not None:
+            await steps.drop_amis(self.locked, self.release.amis if self.release else [])
+        release = self.release or _release(self.plan, self.locked, None, None)
+        update = {
+            "state": ReleaseState.WITHDRAWN if cancelled else ReleaseState.FAILED,
+            "reason": "cancelled" if cancelled else why[:500],
+            "amis": [],
+        }
+        await self._book_end(release.model_copy(update=update))
+
+    async def _book_end(self, release: OSRelease) -> None:
+        await steps.book(
+            ReleaseActivities.withdraw_release,
+            release,
+            summary=f"book the release as {release.state}",
+        )
+
+    def _check_gates(self, request: PromoteRequest) -> OSRelease:
+        if request.channel is not Channel.STABLE:
+            raise ApplicationError(
+                f"channel: must be {Channel.STABLE}, the others follow (given: {request.channel})",
+                type=ErrorCode.INVALID_INPUT,
+                non_retryable=True,
+            )
+        against = obstacles(self.spec, self.release, workflow.now(), emergency=request.emergency)
+        if against:
+            raise _conflict(f"the release cannot be promoted: {'; '.join(against)}")
+        assert self.release is not None
+        return self.release
+
+    def _enter(self, step: str, release: OSRelease | None = None) -> None:
+        self.step = step
+        shown = release or self.release
+        workflow.set_current_details(details(self.spec.name, step, self.plan, shown))
+        version = shown.version if shown else self.plan.version if self.plan else ""
+        building = shown is None or self.release is None
+        state = ReleaseState.BUILDING if building or shown is None else shown.state
+        if shown is not None and shown.outcome is BuildOutcome.NO_CHANGE:
+            state = shown.state
         workflow.upsert_search_attributes(
             attributes.updates(
                 {
                     attributes.PRODUCT: "baseos",
-                    attributes.APP: spec.name,
-                    attributes.OWNER: spec.owner,
-                    attributes.STATE: release.state if release else ReleaseState.BUILDING,
-                    attributes.OS_RELEASE: f"{spec.name}:{version}",
-                    attributes.IMAGE_DIGEST: release.image_digest if release else None,
+                    attributes.APP: self.spec.name,
+                    attributes.OWNER: self.spec.owner,
+                    attributes.STATE: state,
+                    attributes.OS_RELEASE: f"{self.spec.name}:{version}",
+                    attributes.IMAGE_DIGEST: shown.image_digest if shown else None,
                 }
             )
         )
@@ -154,45 +277,127 @@ class OSImageBuild:
 
     @workflow.update(description="Point the stable channel at this release")
     async def promote(self, request: PromoteRequest) -> OSRelease:
-        self.promotion = request
-        await workflow.wait_condition(
-            lambda: self.release is not None and self.release.state is ReleaseState.STABLE
-        )
-        assert self.release is not None
-        return self.release
+        return await self._promote(request)
 
     @promote.validator
     def _promote_is_possible(self, request: PromoteRequest) -> None:
-        if request.channel is not Channel.STABLE:
-            raise ApplicationError(
-                f"channel: must be {Channel.STABLE} (given: {request.channel})",
-                type=ErrorCode.INVALID_INPUT,
-                non_retryable=True,
+        self._check_gates(request)
+
+    @workflow.update(description="Keep this release from promotion until unhold")
+    async def hold(self, request: StandRequest) -> OSRelease:
+        return await self._stand(ReleaseState.HELD, request)
+
+    @hold.validator
+    def _hold_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
+        self._must_be(
+            ReleaseState.CANDIDATE, ReleaseState.PREVIOUS, ReleaseState.SUPERSEDED, verb="held"
+        )
+
+    @workflow.update(description="Let a held release be promoted again")
+    async def unhold(self, request: StandRequest) -> OSRelease:
+        return await self._stand(ReleaseState.CANDIDATE, request)
+
+    @unhold.validator
+    def _unhold_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
+        self._must_be(ReleaseState.HELD, verb="let go")
+
+    @workflow.update(description="Nobody may use this release any more; its channels go")
+    async def revoke(self, request: StandRequest) -> OSRelease:
+        return await self._end(ReleaseState.REVOKED, request)
+
+    @revoke.validator
+    def _revoke_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
+        self._must_be(*ReleaseState, verb="revoked")
+
+    @workflow.update(description="Remove this release: its AMIs, its disk, its channels")
+    async def retire(self, request: StandRequest) -> OSRelease:
+        return await self._end(ReleaseState.RETIRED, request)
+
+    @retire.validator
+    def _retire_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
+        self._must_be(
+            ReleaseState.CANDIDATE, ReleaseState.SUPERSEDED, ReleaseState.HELD, verb="retired"
+        )
+
+    @workflow.signal(description="Another release took this one's place")
+    def displaced(self, state: ReleaseState) -> None:
+        if self.release is not None and self.release.state is ReleaseState.STABLE:
+            self.release = self.release.model_copy(update={"state": state})
+            self._enter(f"{state}: a newer release is stable")
+
+    def _must_be(self, *states: ReleaseState, verb: str) -> None:
+        if self.release is None:
+            raise _conflict(f"the release cannot be {verb} now: {self.step}")
+        if self.release.state not in states or self.release.state in ENDED:
+            raise _conflict(f"the release cannot be {verb}: it is {self.release.state}")
+
+    async def _stand(self, state: ReleaseState, request: StandRequest) -> OSRelease:
+        async with self.moving:
+            assert self.release is not None
+            reason = _reason(request) if state is ReleaseState.HELD else ""
+            changed = self.release.model_copy(update={"state": state, "reason": reason})
+            self.release = await steps.book(
+                ReleaseActivities.save_release, changed, summary=f"book the release as {state}"
             )
-        if self.release is None or self.release.state is not ReleaseState.CANDIDATE:
-            raise ApplicationError(
-                f"the release cannot be promoted now: {self.step}",
-                type=ErrorCode.CONFLICT,
-                non_retryable=True,
+            self._enter(f"{state}: {_reason(request)}")
+            assert self.release is not None
+            return self.release
+
+    async def _end(self, state: ReleaseState, request: StandRequest) -> OSRelease:
+        async with self.moving:
+            assert self.release is not None
+            assert self.locked is not None
+            await steps.drop_amis(self.locked, self.release.amis)
+            ended = self.release.model_copy(
+                update={"state": state, "reason": _reason(request), "amis": []}
             )
+            if state is ReleaseState.RETIRED and ended.disk is not None:
+                await steps.on_builder(
+                    OSBuildActivities.forget_disk, ended.disk, "remove the stored disk"
+                )
+            await self._book_end(ended)
+            self.release = ended
+            self._enter(f"{state}: {_reason(request)}")
+            return ended
 
 
-def _release(plan: BuildPlan, rootfs: RootFilesystem | None, image_digest: str | None) -> OSRelease:
+def _reason(request: StandRequest) -> str:
+    return f"{request.reason} ({request.by})" if request.by else request.reason
+
+
+def _conflict(message: str) -> ApplicationError:
+    return ApplicationError(message, type=ErrorCode.CONFLICT, non_retryable=True)
+
+
+def _release(
+    plan: BuildPlan,
+    locked: LockedPlan | None,
+    container: RootFilesystem | None,
+    vm: BuiltDisk | None,
+) -> OSRelease:
+    faces = {Target.CONTAINER: container, Target.VM: vm}
+    packages = next((face.packages for face in faces.values() if face), {})
+    spec = plan.spec
     return OSRelease(
         name=plan.name,
         version=plan.version,
         workflow_id=plan.workflow_id,
         state=ReleaseState.CANDIDATE,
-        distribution=plan.spec.distribution,
-        suite=plan.spec.suite,
-        architecture=plan.spec.architecture,
-        variant=plan.spec.variant,
-        packages=plan.spec.packages,
+        parent=plan.parent,
+        distribution=spec.distribution,
+        suite=spec.suite,
+        architecture=spec.architecture,
+        variant=spec.variant,
+        targets=spec.targets,
+        packages=spec.packages,
+        build_key=locked.build_key if locked else "",
+        lock=locked.lock if locked else None,
         repository=plan.repository,
-        image_digest=image_digest,
-        layer=rootfs.layer if rootfs else None,
-        package_count=len(rootfs.packages) if rootfs else 0,
-        uncompressed_size=rootfs.uncompressed_size if rootfs else 0,
-        source_date_epoch=plan.source_date_epoch,
+        layer=container.layer if container else None,
+        package_count=len(packages),
+        uncompressed_size=container.uncompressed_size if container else 0,
+        disk=vm.disk if vm else None,
+        static={target: built.report for target, built in faces.items() if built},
+        source_date_epoch=locked.source_date_epoch if locked else 0,
         created_at=workflow.now(),
     )

@@ -15,3 +15,8 @@ PERSISTENT = RetryPolicy(
 BUILD_HEARTBEAT = timedelta(seconds=15)
 BUILDS = RetryPolicy(initial_interval=timedelta(seconds=2), maximum_attempts=5)
 """For builds: a killed builder is worth another try, a broken mirror not for ever."""
+CLOUD_HEARTBEAT = timedelta(seconds=60)
+CLOUD = RetryPolicy(
+    initial_interval=timedelta(seconds=2), maximum_interval=timedelta(minutes=1), maximum_attempts=8
+)
+"""For EC2: throttling and short outages pass, a lasting refusal is told."""

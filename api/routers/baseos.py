@@ -18,7 +18,7 @@ from api.lifecycles import Start
 from api.starts import answer
 from fleetwide.baseos.versions import next_version
 from fleetwide.errors import Conflict
-from fleetwide.models.baseos import OSImageSpec, PromoteRequest, ReleaseState
+from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.documents import (
     ChannelDocument,
@@ -27,7 +27,8 @@ from fleetwide.models.documents import (
     Page,
     ReleaseDocument,
 )
-from fleetwide.store import releases
+from fleetwide.models.os_releases import PromoteRequest, ReleaseState
+from fleetwide.store import channels, releases
 from fleetwide.temporal import search_attributes as attributes
 
 POLL_SECONDS = 0.3
@@ -143,7 +144,7 @@ def list_releases(
 def list_channels(platform: PlatformDep, name: str | None = None) -> Page[ChannelDocument]:
     """Channels of one line or of all."""
     with platform.store.read() as session:
-        return Page(items=[channel_document(row) for row in releases.channels(session, name)])
+        return Page(items=[channel_document(row) for row in channels.listing(session, name)])
 
 
 @router.get("/releases/{name}/{pointer}")

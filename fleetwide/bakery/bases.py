@@ -2,7 +2,7 @@
 
 from fleetwide.errors import NotFound
 from fleetwide.models.bakery import BaseImage
-from fleetwide.models.baseos import OSRelease
+from fleetwide.models.os_releases import OSRelease
 
 
 def split_base(base: str) -> tuple[str, str]:

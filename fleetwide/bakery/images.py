@@ -3,7 +3,7 @@
 from typing import Any
 
 from fleetwide.models.bakery import ResolvedBake
-from fleetwide.models.baseos import Layer
+from fleetwide.models.base import Layer
 from fleetwide.registry.oci import (
     HistoryStep,
     ImageDocuments,

@@ -58,8 +58,8 @@ def _cve_order(cve: str) -> tuple[int, int]:
 def parse_changelog(text: str) -> Iterator[ChangelogEntry]:
     """The entries in their order; none when the text is no Debian changelog."""
     headers = list(_HEADER.finditer(text))
-    ends = [header.start() for header in headers[1:]] + [len(text)]
-    for header, end in zip(headers, ends, strict=True):
+    starts = [header.start() for header in headers]
+    for header, end in zip(headers, [*starts[1:], len(text)], strict=False):
         urgency = _URGENCY.search(header["keys"])
         yield ChangelogEntry(
             source=header["source"],

@@ -1,6 +1,7 @@
 """The container base image of an OS release: its metadata and documents."""
 
-from fleetwide.models.baseos import BuildPlan, Layer
+from fleetwide.models.base import Layer
+from fleetwide.models.os_releases import LockedPlan
 from fleetwide.registry.oci import (
     HistoryStep,
     ImageDocuments,
@@ -11,13 +12,13 @@ from fleetwide.registry.oci import (
 )
 
 
-def base_metadata(plan: BuildPlan) -> dict[str, str]:
+def base_metadata(locked: LockedPlan) -> dict[str, str]:
     """Labels of the config, and equally the annotations of the manifest."""
-    spec = plan.spec
+    plan, spec = locked.plan, locked.plan.spec
     return {
         "org.opencontainers.image.title": plan.name,
         "org.opencontainers.image.version": plan.version,
-        "org.opencontainers.image.created": rfc3339(plan.source_date_epoch),
+        "org.opencontainers.image.created": rfc3339(locked.source_date_epoch),
         "org.opencontainers.image.ref.name": f"{plan.repository}:{plan.tag}",
         "org.opencontainers.image.description": (
             f"{plan.name} {plan.version}: {spec.distribution} {spec.suite}, {spec.variant}"
@@ -26,14 +27,17 @@ def base_metadata(plan: BuildPlan) -> dict[str, str]:
         "fleetwide.os.distribution": spec.distribution.value,
         "fleetwide.os.suite": spec.suite,
         "fleetwide.os.variant": spec.variant.value,
+        "fleetwide.os.lock": locked.lock.digest,
+        "fleetwide.os.build-key": locked.build_key,
+        **({"fleetwide.os.parent": f"{plan.name}:{plan.parent}"} if plan.parent else {}),
         "fleetwide.kind": "base",
     }
 
 
-def base_image(plan: BuildPlan, layer: Layer) -> ImageDocuments:
+def base_image(locked: LockedPlan, layer: Layer) -> ImageDocuments:
     """The documents of a release's container base image with its one layer."""
-    spec = plan.spec
-    metadata = base_metadata(plan)
+    plan, spec = locked.plan, locked.plan.spec
+    metadata = base_metadata(locked)
     step = HistoryStep(
         f"OSImageBuild {plan.name} {plan.version}",
         f"{spec.distribution} {spec.suite} {spec.variant}",
@@ -41,7 +45,7 @@ def base_image(plan: BuildPlan, layer: Layer) -> ImageDocuments:
     return build_image(
         ImageParts(
             architecture=spec.architecture.value,
-            epoch=plan.source_date_epoch,
+            epoch=locked.source_date_epoch,
             layers=[layer],
             history=[step],
             run=RunConfig(command=["/bin/sh"], labels=metadata),

@@ -71,11 +71,12 @@ def provenance_statement(
 
 
 def _decided(locked: LockedPlan) -> dict[str, Any]:
-    """What the platform decided by itself, as texts where null would say nothing."""
+    """What the platform decided by itself."""
     plan = locked.plan
     return {
         "release": f"{plan.name}:{plan.version}",
         "parentRelease": plan.parent or "",
+        "buildKey": locked.build_key,
         "sourceDateEpoch": locked.source_date_epoch,
     }
 

@@ -19,8 +19,9 @@ from fleetwide.cli.context import (
 from fleetwide.cli.output import Card, Column, Format, View
 from fleetwide.cli.problems import raise_failure
 from fleetwide.cli.specs import merge, parse, read_spec
-from fleetwide.models.baseos import Channel, OSImageSpec
+from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.documents import Operation, ReleaseDocument
+from fleetwide.models.os_releases import Channel
 
 app = noun("Operating system releases (BaseOS).")
 

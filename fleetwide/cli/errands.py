@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from fleetwide.cli import output
 from fleetwide.cli.context import going_on, until
 from fleetwide.errors import NotFound
-from fleetwide.models.baseos import ReleaseState
 from fleetwide.models.batch import BatchState, ChildState
 from fleetwide.models.containers import TaskState
 from fleetwide.models.documents import (
@@ -16,6 +15,7 @@ from fleetwide.models.documents import (
     ReleaseDocument,
     TaskDocument,
 )
+from fleetwide.models.os_releases import ReleaseState
 
 if TYPE_CHECKING:
     from fleetwide.client import Client

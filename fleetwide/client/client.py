@@ -8,7 +8,7 @@ import httpx2
 
 from fleetwide.client.transport import Query, Transport, segment
 from fleetwide.models.bakery import BakeSpec
-from fleetwide.models.baseos import Channel, OSImageSpec, PromoteRequest
+from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.batch import BatchJobSpec, Child
 from fleetwide.models.containers import ContainerTaskSpec, KillRequest
 from fleetwide.models.documents import (
@@ -29,6 +29,7 @@ from fleetwide.models.documents import (
     TagDocument,
     TaskDocument,
 )
+from fleetwide.models.os_releases import Channel, PromoteRequest
 from fleetwide.settings import get_settings
 
 Item = TypeVar("Item")

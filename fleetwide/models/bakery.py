@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from fleetwide.models.base import Digest, Name, Record, Sha256, Spec, Timestamp
-from fleetwide.models.baseos import Layer, Version
+from fleetwide.models.base import Digest, Layer, Name, Record, Sha256, Spec, Timestamp
+from fleetwide.models.baseos import Version
 
 MAX_ARTIFACT_BYTES = 2 * 1024**3
 

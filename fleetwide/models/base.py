@@ -71,6 +71,17 @@ def slug(text: str, limit: int = 40) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:limit].strip("-") or "x"
 
 
+class Layer(Record):
+    """One compressed layer that lies in the registry."""
+
+    digest: Digest
+    """Digest of the compressed bytes."""
+    diff_id: Digest
+    """Digest of the uncompressed tar."""
+    size: int
+    """Compressed bytes."""
+
+
 class StepProgress(Record):
     """Heartbeat details of a long step; ``fraction`` goes from 0 to 1 where it is known."""
 

@@ -8,9 +8,9 @@ from pydantic import Field
 from fleetwide.errors import FieldFault
 from fleetwide.models.bakery import BakedImage
 from fleetwide.models.base import Record, Timestamp, Waiting
-from fleetwide.models.baseos import Channel, OSRelease
 from fleetwide.models.batch import ChildState
 from fleetwide.models.containers import EndReason, TaskState
+from fleetwide.models.os_releases import Channel, OSRelease
 
 Item = TypeVar("Item")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from fleetwide.models.baseos import Layer
+from fleetwide.models.base import Layer
 from fleetwide.providers.progress import Progress, Throttled
 
 LEVEL = 6
@@ -35,13 +35,15 @@ class Compressed:
     uncompressed_size: int
 
 
-def compress_layer(source: Path, target: Path, progress: Progress) -> Compressed:
+def compress_layer(
+    source: Path, target: Path, progress: Progress, *, level: int = LEVEL
+) -> Compressed:
     """Gzip the tar ``source`` into ``target``; see the module for what is guaranteed."""
     told = Throttled(progress)
     total = max(source.stat().st_size, 1)
     with source.open("rb") as reader, target.open("wb") as writer:
         gzip = _GzipWriter(writer)
-        for block, compressed in _compressed_blocks(reader):
+        for block, compressed in _compressed_blocks(reader, level):
             gzip.add(block, compressed)
             told("compressing", gzip.taken / total)
         layer = gzip.finish()
@@ -81,14 +83,14 @@ class _GzipWriter:
         self._size += len(data)
 
 
-def _compressed_blocks(reader: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+def _compressed_blocks(reader: BinaryIO, level: int) -> Iterator[tuple[bytes, bytes]]:
     """Each block of the input with its compressed form, in order."""
     workers = os.cpu_count() or 1
     waiting: deque[tuple[bytes, Future[bytes]]] = deque()
     dictionary = b""
     with ThreadPoolExecutor(workers, thread_name_prefix="gzip") as pool:
         while block := reader.read(BLOCK_BYTES):
-            waiting.append((block, pool.submit(_deflate, block, dictionary)))
+            waiting.append((block, pool.submit(_deflate, block, dictionary, level)))
             dictionary = block[-WINDOW_BYTES:]
             if len(waiting) > 2 * workers:
                 first, future = waiting.popleft()
@@ -98,6 +100,6 @@ def _compressed_blocks(reader: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             yield first, future.result()
 
 
-def _deflate(block: bytes, dictionary: bytes) -> bytes:
-    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY, dictionary)
+def _deflate(block: bytes, dictionary: bytes, level: int) -> bytes:
+    packer = zlib.compressobj(level, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY, dictionary)
     return packer.compress(block) + packer.flush(zlib.Z_SYNC_FLUSH)

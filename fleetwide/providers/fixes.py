@@ -103,14 +103,17 @@ def read_tracker(path: Path, sources: Collection[str]) -> dict[str, Any]:
     Its entries are decoded one by one, so that memory holds little more than the text.
 
     Raises:
-        NotFound: there is no such file.
+        NotFound: there is no such file, or it cannot be read.
         InvalidInput: it is no JSON object.
     """
     try:
         text = path.read_text(encoding="utf-8")
         return {key: value for key, value in _members(text) if key in sources}
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise NotFound(f"there is no security tracker file {path}", hint=f"ls -l {path}") from error
+    except OSError as error:
+        raise NotFound(
+            f"there is no security tracker file {path} to read: {error.strerror}",
+            hint=f"ls -l {path}",
+        ) from error
     except (ValueError, RecursionError) as error:
         message = f"is no security tracker file: {error}"
         raise InvalidInput.for_field(FIELD, message, given=str(path)) from error
@@ -119,19 +122,18 @@ def read_tracker(path: Path, sources: Collection[str]) -> dict[str, Any]:
 def _members(text: str) -> Iterator[tuple[str, Any]]:
     """The members of one JSON object, each decoded when its turn comes."""
     decode = json.JSONDecoder().raw_decode
-    place = _after(text, 0, "{")
-    if text.startswith("}", _blank(text, place)):
-        return
-    while True:
-        key, place = decode(text, _blank(text, place))
+    place, first = _after(text, 0, "{"), True
+    while not text.startswith("}", _blank(text, place)):
+        start = _blank(text, place if first else _after(text, place, ","))
+        key, place = decode(text, start)
+        if not isinstance(key, str):
+            raise JSONDecodeError("a name must be a text", text, start)
         value, place = decode(text, _blank(text, _after(text, place, ":")))
-        yield str(key), value
-        place = _blank(text, place)
-        if text.startswith("}", place):
-            break
-        place = _after(text, place, ",")
-    if _blank(text, place + 1) != len(text):
-        raise JSONDecodeError("more follows the object", text, place + 1)
+        yield key, value
+        first = False
+    end = _after(text, place, "}")
+    if _blank(text, end) != len(text):
+        raise JSONDecodeError("more follows the object", text, end)
 
 
 def _after(text: str, place: int, sign: str) -> int:

@@ -10,7 +10,8 @@ from fleetwide.bakery.images import baked_image
 from fleetwide.baseos.images import base_image
 from fleetwide.errors import PlatformError
 from fleetwide.models.bakery import ArtifactType, BaseImage, ResolvedBake
-from fleetwide.models.baseos import BuildPlan, Layer
+from fleetwide.models.base import Layer
+from fleetwide.models.os_releases import LockedPlan
 from fleetwide.providers.compress import Compressed, compress_layer
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.layers import LayerEntry, plain_entries, write_layer
@@ -100,9 +101,10 @@ _MAKERS: dict[ArtifactType, Callable[[LayerInputs, Path, Progress], list[LayerEn
 }
 
 
-def push_base_image(client: RegistryClient, plan: BuildPlan, layer: Layer) -> PushedImage:
+def push_base_image(client: RegistryClient, locked: LockedPlan, layer: Layer) -> PushedImage:
     """Tag a release's container base image; its layer lies in the registry already."""
-    return _push_documents(client, plan.repository, plan.tag, base_image(plan, layer))
+    plan = locked.plan
+    return _push_documents(client, plan.repository, plan.tag, base_image(locked, layer))
 
 
 def push_image(

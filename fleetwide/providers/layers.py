@@ -15,6 +15,7 @@ from fleetwide.providers.progress import Progress, Throttled
 
 KEPT_XATTRS = ("security.capability",)
 _PLAIN = 0o100000
+VOLATILE = ("dev/", "proc/", "run/", "sys/", "tmp/")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,28 @@ def plain_entries(root: Path, epoch: int) -> list[LayerEntry]:
     for path, found in walk(root):
         mode = found.stat(follow_symlinks=False).st_mode
         entries.append(LayerEntry(path, Path(found.path), _normal(mode), mtime=epoch))
+    return entries
+
+
+def tree_entries(root: Path, epoch: int) -> list[LayerEntry]:
+    """A root file system as it is, less what every start makes anew; no time is past ``epoch``."""
+    entries = []
+    for path, found in walk(root):
+        if path.startswith(VOLATILE):
+            continue
+        info = found.stat(follow_symlinks=False)
+        if stat.S_ISSOCK(info.st_mode):
+            continue
+        entries.append(
+            LayerEntry(
+                path,
+                Path(found.path),
+                info.st_mode,
+                info.st_uid,
+                info.st_gid,
+                min(int(info.st_mtime), epoch),
+            )
+        )
     return entries
 
 

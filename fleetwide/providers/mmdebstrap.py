@@ -1,150 +1,114 @@
-"""Build a real root file system with mmdebstrap."""
+"""Bootstrap a root file system from the locked packages and nothing else."""
 
-import os
 import shutil
-import tarfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetwide.baseos.bootstrap import (
-    KEYRING_PACKAGES,
-    keyring_of,
-    mmdebstrap_command,
-    parse_dpkg_status,
-    read_progress,
-)
-from fleetwide.errors import BuildFailed, InvalidInput, PlatformError
-from fleetwide.models.baseos import BuildPlan, RootFilesystem
-from fleetwide.providers.compress import compress_layer
-from fleetwide.providers.progress import Progress, span
+from fleetwide.baseos.bootstrap import Bootstrap, mmdebstrap_command, read_progress, variant_of
+from fleetwide.baseos.control_files import installed_packages
+from fleetwide.baseos.locks import deviations
+from fleetwide.baseos.packages import included
+from fleetwide.errors import BuildFailed, PlatformError
+from fleetwide.models.baseos import Face, OSImageSpec, Trim
+from fleetwide.models.os_locks import Lock
+from fleetwide.providers.pool import Pool
+from fleetwide.providers.progress import Progress
+from fleetwide.providers.root_tree import RootTree
 from fleetwide.providers.sandbox import Finished, run_isolated
 
-BUILD_SHARE = 0.75
 TOLD_LINES = 12
-# The mirror or this machine failed, not the spec: worth another try.
-TRANSIENT = (
-    "No space left on device",
-    "Temporary failure resolving",
-    "Could not connect",
-    "Connection failed",
-    "Connection timed out",
-    "503  Service Unavailable",
-    "Hash Sum mismatch",
-)
-STATUS_FILE = "./var/lib/dpkg/status"
+MAX_TOLD_DEVIATIONS = 5
+# This machine failed, not the spec: worth another try.
+TRANSIENT = ("No space left on device", "Cannot allocate memory", "Hash Sum mismatch")
+STATUS_FILE = "/var/lib/dpkg/status"
 
 
 @dataclass(frozen=True)
-class BuiltRootfs:
-    """A finished build: its compressed layer on disk, and what is known about it."""
+class LockedBuild:
+    """A spec, its lock, and the lock's clock in seconds since 1970."""
 
-    layer_path: Path
-    rootfs: RootFilesystem
-
-
-def build_rootfs(
-    plan: BuildPlan, default_mirror: str | None, workdir: Path, progress: Progress
-) -> BuiltRootfs:
-    """Build ``plan`` and compress it into a layer file in ``workdir``.
-
-    ``workdir`` belongs to this build alone and is emptied first, so a retry starts clean; the
-    caller removes it after the push. The same plan gives the same digest while the mirror offers
-    the same packages. Raises ``InvalidInput`` for a keyring that is not installed, ``BuildFailed``
-    with mmdebstrap's last lines, and whatever ``progress`` raises (that cancels the build).
-    """
-    started = time.monotonic()
-    _check_keyring(plan)
-    shutil.rmtree(workdir, ignore_errors=True)
-    workdir.mkdir(parents=True)
-    try:
-        tar = _bootstrap(plan, default_mirror, workdir, span(progress, 0.0, BUILD_SHARE))
-        packages = _installed_packages(tar)
-        target = workdir / "rootfs.tar.gz"
-        packed = compress_layer(tar, target, span(progress, BUILD_SHARE, 1.0))
-        tar.unlink()
-    except BaseException:
-        shutil.rmtree(workdir, ignore_errors=True)
-        raise
-    rootfs = RootFilesystem(
-        layer=packed.layer,
-        uncompressed_size=packed.uncompressed_size,
-        packages=packages,
-        build_seconds=round(time.monotonic() - started, 3),
-    )
-    return BuiltRootfs(target, rootfs)
+    spec: OSImageSpec
+    lock: Lock
+    epoch: int
 
 
-def _check_keyring(plan: BuildPlan) -> None:
-    keyring = keyring_of(plan)
-    if not Path(keyring).is_file():
-        package = KEYRING_PACKAGES[plan.spec.distribution]
-        raise InvalidInput.for_field(
-            "keyring",
-            f"the builder has no keyring for {plan.spec.distribution}",
-            given=keyring,
-            hint=f"on the builder: apt-get install {package} (or name its own file as `keyring`)",
-        )
-
-
-def _bootstrap(
-    plan: BuildPlan, default_mirror: str | None, workdir: Path, progress: Progress
+def bootstrap(
+    build: LockedBuild, face: Face, pool: Pool, workdir: Path, progress: Progress
 ) -> Path:
-    tar = workdir / "rootfs.tar"
-    scratch = workdir / "scratch"
-    scratch.mkdir()
+    """Unpack and configure one face's packages; answers the tree below ``workdir``.
+
+    The packages must be in ``pool``. There is no network: what the lock does not hold cannot come
+    in, and a tree with other packages than the lock's is refused (mmdebstrap has been seen to end
+    well with an empty tree).
+
+    Raises:
+        BuildFailed: mmdebstrap's last lines, or how the packages differ.
+        PlatformError: this machine failed.
+    """
+    mirror, tree, scratch = workdir / "mirror", workdir / "tree", workdir / "scratch"
+    for folder in (mirror, scratch):
+        folder.mkdir(parents=True)
     # apt's download user must reach its folders below.
-    for folder in (workdir, scratch):
-        folder.chmod(0o755)
+    workdir.chmod(0o755)
+    scratch.chmod(0o755)
+    pool.lay_out_mirror(build.lock, face, mirror)
+    names = {package.name for package in build.lock.of(face)}
+    run = Bootstrap(
+        variant=variant_of(build.spec, face),
+        architecture=build.spec.architecture,
+        suite=build.spec.suite,
+        include=included(build.spec, face, names),
+        trim=_trim(build.spec, face),
+        mirror=str(mirror.absolute()),
+        target=str(tree.absolute()),
+    )
     finished = run_isolated(
-        mmdebstrap_command(plan, str(tar.absolute()), default_mirror),
-        env=_environment(plan, scratch),
+        mmdebstrap_command(run),
+        env=_environment(build.epoch, scratch),
         progress=progress,
         read=read_progress,
+        network=False,
     )
-    shutil.rmtree(scratch)
     if finished.returncode != 0:
-        raise _failure(plan, finished)
-    return tar
+        raise _failure(build.spec, finished)
+    for folder in (mirror, scratch):
+        shutil.rmtree(folder)
+    if face is not Face.TOOLS:
+        _check_packages(build.lock, face, tree)
+    return tree
 
 
-def _environment(plan: BuildPlan, scratch: Path) -> dict[str, str]:
-    # No locale, home or proxy of the worker's leaks in, except how to reach the network.
-    proxies = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
+def _trim(spec: OSImageSpec, face: Face) -> list[Trim]:
+    return {Face.CONTAINER: list(spec.trim), Face.VM: [], Face.TOOLS: list(Trim)}[face]
+
+
+def _environment(epoch: int, scratch: Path) -> dict[str, str]:
     return {
-        **proxies,
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LC_ALL": "C.UTF-8",
         "TMPDIR": str(scratch.absolute()),
-        "SOURCE_DATE_EPOCH": str(plan.source_date_epoch),
+        "SOURCE_DATE_EPOCH": str(epoch),
         "PYTHONHASHSEED": "0",
     }
 
 
-def _failure(plan: BuildPlan, finished: Finished) -> BuildFailed | PlatformError:
+def _failure(spec: OSImageSpec, finished: Finished) -> BuildFailed | PlatformError:
     words = "\n".join(finished.lines[-TOLD_LINES:])
-    message = f"{plan.name} {plan.version} did not build (mmdebstrap exit {finished.returncode})"
+    message = f"{spec.name} did not build (mmdebstrap exit {finished.returncode}):\n{words}"
     if finished.returncode < 0 or any(phrase in words for phrase in TRANSIENT):
-        return PlatformError(f"{message}:\n{words}")
-    return BuildFailed(
-        f"{message}:\n{words}",
-        hint="check suite, components and packages against what the mirror offers",
-    )
+        return PlatformError(message)
+    return BuildFailed(message, hint="look at the package whose script failed above")
 
 
-def _installed_packages(tar: Path) -> dict[str, str]:
-    """The packages in the tar; an empty tar has been seen with exit code 0, so it is checked."""
-    try:
-        with tarfile.open(tar, "r:") as archive:
-            status = archive.extractfile(STATUS_FILE)
-            packages = parse_dpkg_status(status.read().decode()) if status else {}
-    except (KeyError, tarfile.TarError) as error:
-        raise BuildFailed(
-            f"the built root file system has no readable dpkg status: {error}"
-        ) from error
-    if not packages:
-        raise BuildFailed(
-            "the built root file system has no installed package",
-            hint="the mirror must be a whole archive of the suite, not a flat repository",
-        )
-    return packages
+def installed(tree: Path) -> dict[str, str]:
+    """Installed package to version, from the tree's own dpkg status."""
+    with RootTree(tree) as files:
+        return installed_packages(files.text(STATUS_FILE))
+
+
+def _check_packages(lock: Lock, face: Face, tree: Path) -> None:
+    wrong = deviations(lock.of(face), installed(tree))
+    if wrong:
+        more = len(wrong) - MAX_TOLD_DEVIATIONS
+        told = "; ".join(wrong[:MAX_TOLD_DEVIATIONS]) + (f"; and {more} more" if more > 0 else "")
+        raise BuildFailed(f"the tree has other packages than the lock: {told}")

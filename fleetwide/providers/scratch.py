@@ -9,7 +9,7 @@ from pathlib import Path
 from fleetwide.errors import Conflict
 
 LOCK = ".lock"
-KEPT = frozenset({LOCK, "bases"})
+KEPT = frozenset({LOCK, "apt", "bases", "disks", "failed", "pool", "tools", "uploads"})
 
 
 @contextmanager

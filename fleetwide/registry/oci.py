@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from fleetwide.models.baseos import Layer
+from fleetwide.models.base import Layer
 from fleetwide.registry.digests import canonical_json, digest_of
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"

@@ -3,13 +3,24 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from fleetwide.errors import Conflict, NotFound
-from fleetwide.models.baseos import Channel, OSImageSpec, OSRelease, ReleaseState
-from fleetwide.store import events
-from fleetwide.store.tables import ChannelRow, OSReleaseRow
+from fleetwide.models.baseos import OSImageSpec
+from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
+from fleetwide.store import channels, events
+from fleetwide.store.tables import OSReleaseRow
+
+FINISHED = (
+    ReleaseState.CANDIDATE,
+    ReleaseState.STABLE,
+    ReleaseState.PREVIOUS,
+    ReleaseState.SUPERSEDED,
+    ReleaseState.HELD,
+)
+"""States of a release whose image is there and may be used."""
+WORTH_KEEPING = (ReleaseState.BUILDING, *FINISHED)
+GONE = (ReleaseState.WITHDRAWN, ReleaseState.REVOKED, ReleaseState.RETIRED, ReleaseState.FAILED)
 
 
 def find(session: Session, name: str, version: str) -> OSReleaseRow | None:
@@ -75,6 +86,7 @@ def save(session: Session, release: OSRelease, *, now: datetime) -> None:
         raise NotFound(f"there is no OS release {release.name} {release.version}")
     row.state = release.state
     row.image_digest = release.image_digest
+    row.build_key = release.build_key
     row.release = release.model_dump(mode="json", exclude={"channels"})
     row.promoted_at = release.promoted_at
     session.add(row)
@@ -82,50 +94,69 @@ def save(session: Session, release: OSRelease, *, now: datetime) -> None:
     events.append(session, release.workflow_id, str(release.state), message, at=now)
 
 
-def point(
-    session: Session, name: str, channel: Channel, version: str, *, now: datetime
-) -> str | None:
-    """Let the channel point at the version; returns the version it pointed at before."""
-    row = session.get(ChannelRow, (name, channel))
-    if row is None:
-        session.add(ChannelRow(name=name, channel=channel, version=version, updated_at=now))
-        return None
-    before = row.version
-    if before == version:
-        return before
-    moved = session.exec(
-        update(ChannelRow)
-        .where(
-            col(ChannelRow.name) == name,
-            col(ChannelRow.channel) == channel,
-            col(ChannelRow.revision) == row.revision,
-        )
-        .values(version=version, revision=ChannelRow.revision + 1, updated_at=now)
-    ).rowcount
-    if not moved:
-        raise Conflict(f"channel {name}:{channel} was moved by somebody else at the same moment")
-    return before
+def unpoint(session: Session, release: OSRelease, *, now: datetime) -> None:
+    """Take every channel away from a release; its own reason says why."""
+    for channel in Channel:
+        gone = channels.Move(release.name, channel, release.version, reason=release.reason)
+        channels.take_away(session, gone, now=now)
 
 
-def supersede(session: Session, name: str, version: str) -> None:
-    """Mark a release that a newer stable one replaced; a withdrawn one stays withdrawn."""
+def set_state(session: Session, name: str, version: str, state: ReleaseState) -> None:
+    """Another state for a release, for example when a newer one takes its place."""
     row = find(session, name, version)
-    if row is not None and row.state == ReleaseState.STABLE:
-        row.state = ReleaseState.SUPERSEDED
+    if row is not None:
+        row.state = state
+        row.release = {**row.release, "state": state}
         session.add(row)
 
 
-def unpoint(session: Session, name: str, version: str) -> None:
-    """Remove every channel that points at the version."""
-    query = select(ChannelRow).where(ChannelRow.name == name, ChannelRow.version == version)
+def same_build(session: Session, name: str, build_key: str, run_id: str) -> OSReleaseRow | None:
+    """Another release of the line with the very same bytes, built or being built.
+
+    The line's rows are locked until the end of the transaction, so that of two builds that ask at
+    the same moment one sees the other.
+    """
+    query = select(OSReleaseRow).where(OSReleaseRow.name == name).with_for_update()
+    rows = session.exec(query.order_by(col(OSReleaseRow.id).desc())).all()
+    return next(
+        (
+            row
+            for row in rows
+            if row.build_key == build_key and row.run_id != run_id and row.state in WORTH_KEEPING
+        ),
+        None,
+    )
+
+
+def set_build_key(session: Session, run_id: str, build_key: str) -> None:
+    """Say what the release of a run is made of."""
+    query = select(OSReleaseRow).where(OSReleaseRow.run_id == run_id)
     for row in session.exec(query):
-        session.delete(row)
+        row.build_key = build_key
+        session.add(row)
 
 
-def channels(session: Session, name: str | None = None) -> Sequence[ChannelRow]:
-    """All channels, of one line or of every line."""
-    query = select(ChannelRow).order_by(ChannelRow.name, ChannelRow.channel)
-    return session.exec(query if name is None else query.where(ChannelRow.name == name)).all()
+def give_up(session: Session, row: OSReleaseRow, same_as: str, *, now: datetime) -> None:
+    """Drop a claim that came to nothing, because the release exists already."""
+    message = f"nothing has changed since {row.name} {same_as}; nothing was built"
+    events.append(session, row.workflow_id, "noChange", message, at=now)
+    session.delete(row)
+
+
+def latest(session: Session, name: str) -> OSReleaseRow | None:
+    """The line's newest release that was built and is not taken back."""
+    query = select(OSReleaseRow).where(
+        OSReleaseRow.name == name, col(OSReleaseRow.state).in_(FINISHED)
+    )
+    return session.exec(query.order_by(col(OSReleaseRow.id).desc())).first()
+
+
+def finished(session: Session, name: str) -> Sequence[OSReleaseRow]:
+    """All releases of the line that were built and are not taken back, newest first."""
+    query = select(OSReleaseRow).where(
+        OSReleaseRow.name == name, col(OSReleaseRow.state).in_(FINISHED)
+    )
+    return session.exec(query.order_by(col(OSReleaseRow.id).desc())).all()
 
 
 def resolve(session: Session, name: str, pointer: str) -> OSReleaseRow:
@@ -134,7 +165,7 @@ def resolve(session: Session, name: str, pointer: str) -> OSReleaseRow:
     Raises:
         NotFound: there is none; the message lists the channels that exist.
     """
-    channel = session.get(ChannelRow, (name, pointer))
+    channel = channels.get(session, name, pointer)
     version = channel.version if channel else pointer
     query = select(OSReleaseRow).where(OSReleaseRow.name == name)
     if pointer.startswith("sha256:"):
@@ -142,8 +173,8 @@ def resolve(session: Session, name: str, pointer: str) -> OSReleaseRow:
     else:
         query = query.where(OSReleaseRow.version == version)
     row = session.exec(query.order_by(col(OSReleaseRow.id).desc())).first()
-    if row is None or row.image_digest is None or row.state == ReleaseState.WITHDRAWN:
-        known = [f"{name}:{c.channel}" for c in channels(session, name)]
+    if row is None or row.image_digest is None or row.state in GONE:
+        known = [f"{name}:{c.channel}" for c in channels.listing(session, name)]
         raise NotFound(
             f"there is no OS release {name}:{pointer}"
             + (f"; there are {', '.join(known)}" if known else f"; line {name} has none yet"),
@@ -166,5 +197,6 @@ def listing(
 
 def to_model(session: Session, row: OSReleaseRow) -> OSRelease:
     """The row as a model, with the channels that point at it now."""
-    pointing = [Channel(c.channel) for c in channels(session, row.name) if c.version == row.version]
+    found = channels.listing(session, row.name)
+    pointing = [Channel(one.channel) for one in found if one.version == row.version]
     return OSRelease.model_validate({**row.release, "state": row.state, "channels": pointing})

@@ -55,6 +55,8 @@ class OSReleaseRow(SQLModel, table=True):
     run_id: str
     state: str
     image_digest: str | None = Field(default=None, index=True)
+    build_key: str = Field(default="", index=True)
+    """What decides about the bytes; the same key is not built twice."""
     spec: dict[str, Any] = _json()
     release: dict[str, Any] = _json()
     created_at: datetime = _time()
@@ -71,6 +73,23 @@ class ChannelRow(SQLModel, table=True):
     version: str
     revision: int = 1
     updated_at: datetime = _time()
+
+
+class ChannelMoveRow(SQLModel, table=True):
+    """Append-only: who moved which channel where, when and why."""
+
+    __tablename__: ClassVar[Any] = "os_channel_move"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    name: str = Field(index=True)
+    channel: str
+    version: str | None = None
+    """None when the channel was taken away."""
+    before: str | None = None
+    revision: int
+    by: str = ""
+    reason: str = ""
+    at: datetime = _time()
 
 
 class ArtifactRow(SQLModel, table=True):

@@ -1,0 +1,98 @@
+"""AMIs of OS releases: register, copy, share, look for, take away. Control side, by EC2 alone."""
+
+from datetime import timedelta
+
+from temporalio import activity
+
+from activities.progress import heartbeat
+from fleetwide.baseos.amis import AmiSubject, ami_description, ami_name, ami_tags
+from fleetwide.models.os_releases import AmiImage
+from fleetwide.models.os_steps import CopyAmi, DropAmis, RegisterAmi, ShareAmi
+from fleetwide.providers.cloud import Cloud
+from fleetwide.providers.ebs_snapshots import delete_snapshot
+from fleetwide.providers.ec2_images import (
+    ImageRequest,
+    copy_image,
+    is_visible,
+    register_image,
+    set_deprecation,
+    set_launch_permissions,
+)
+from fleetwide.providers.ec2_retirement import deregister_image, find_leftovers, instances_using
+from fleetwide.settings import Settings
+
+
+class AmiActivities:
+    """Needs EC2 rights only; the snapshot itself is the builder's to send."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.cloud = Cloud(settings)
+
+    @activity.defn(name="baseos.register_ami", no_thread_cancel_exception=True)
+    def register_ami(self, request: RegisterAmi) -> AmiImage:
+        """Register the snapshot as an AMI and wait until it is available; twice is once."""
+        locked = request.locked
+        subject = AmiSubject(
+            plan=locked.plan,
+            build_key=locked.build_key,
+            lock_digest=locked.lock.digest,
+            epoch=locked.source_date_epoch,
+            image_digest=request.image_digest,
+        )
+        image = ImageRequest(
+            region=request.snapshot.region,
+            name=ami_name(locked.plan),
+            description=ami_description(locked.plan),
+            architecture=request.disk.architecture,
+            boot=request.disk.boot,
+            snapshot_id=request.snapshot.snapshot_id,
+            tags=ami_tags(subject),
+        )
+        return register_image(self.cloud, image, heartbeat)
+
+    @activity.defn(name="baseos.copy_ami", no_thread_cancel_exception=True)
+    def copy_ami(self, request: CopyAmi) -> AmiImage:
+        """Copy the AMI to one more region and wait until it is available there; twice is once."""
+        return copy_image(self.cloud, request.source, request.region, heartbeat)
+
+    @activity.defn(name="baseos.share_ami", no_thread_cancel_exception=True)
+    def share_ami(self, request: ShareAmi) -> None:
+        """Set who may launch the AMI, and from when on it is no longer shown to them."""
+        ami, spec = request.ami, request.spec
+        set_launch_permissions(
+            self.cloud, ami.region, ami.image_id, spec.accounts, spec.organizations
+        )
+        if spec.deprecate_after_days is not None:
+            at = request.released_at + timedelta(days=spec.deprecate_after_days)
+            set_deprecation(self.cloud, ami.region, ami.image_id, at)
+
+    @activity.defn(name="baseos.find_invisible", no_thread_cancel_exception=True)
+    def find_invisible(self, amis: list[AmiImage]) -> list[str]:
+        """The regions whose AMI cannot be launched now."""
+        return [ami.region for ami in amis if not is_visible(self.cloud, ami.region, ami.image_id)]
+
+    @activity.defn(name="baseos.count_instances", no_thread_cancel_exception=True)
+    def count_instances(self, amis: list[AmiImage]) -> int:
+        """How many instances there are that were started from the AMIs."""
+        return sum(len(instances_using(self.cloud, ami.region, ami.image_id)) for ami in amis)
+
+    @activity.defn(name="baseos.drop_amis", no_thread_cancel_exception=True)
+    def drop_amis(self, request: DropAmis) -> None:
+        """Take away AMIs, their snapshots, and whatever else carries the workflow's id there."""
+        for ami in request.amis:
+            deregister_image(self.cloud, ami)
+        for snapshot in request.snapshots:
+            delete_snapshot(self.cloud, snapshot.region, snapshot.snapshot_id)
+        for region in sorted({*request.regions}):
+            self._sweep(region, request.workflow_id)
+
+    def _sweep(self, region: str, workflow_id: str) -> None:
+        """What a step made that was cut off before it could say so."""
+        mine = [one for one in find_leftovers(self.cloud, region) if one.workflow_id == workflow_id]
+        for found in sorted(mine, key=lambda one: one.kind):
+            if found.kind == "image":
+                deregister_image(
+                    self.cloud, AmiImage(region=region, image_id=found.id, snapshot_id="")
+                )
+            else:
+                delete_snapshot(self.cloud, region, found.id)

@@ -1,0 +1,156 @@
+"""The suites of Debian and Ubuntu: where their packages lie, who signs them, what belongs to each.
+
+Source: the archives' own layout, and the tables that mmdebstrap and distro-info-data carry.
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from fleetwide.errors import InvalidInput
+from fleetwide.models.baseos import Architecture, Distribution, OSImageSpec
+from fleetwide.models.os_locks import LockedSource
+
+KEYRING_FOLDER = "/usr/share/keyrings"
+KEYRINGS: dict[Distribution, str] = {
+    Distribution.DEBIAN: f"{KEYRING_FOLDER}/debian-archive-keyring.gpg",
+    Distribution.UBUNTU: f"{KEYRING_FOLDER}/ubuntu-archive-keyring.gpg",
+}
+KEYRING_PACKAGES: dict[Distribution, str] = {
+    Distribution.DEBIAN: "debian-archive-keyring",
+    Distribution.UBUNTU: "ubuntu-keyring",
+}
+REMOVED_KEYS = f"{KEYRING_FOLDER}/debian-archive-removed-keys.gpg"
+
+DEBIAN_MIRROR = "http://deb.debian.org/debian"
+DEBIAN_SECURITY = "http://deb.debian.org/debian-security"
+DEBIAN_ARCHIVE = "http://archive.debian.org/debian"
+UBUNTU_MIRROR = "http://archive.ubuntu.com/ubuntu"
+UBUNTU_SECURITY = "http://security.ubuntu.com/ubuntu"
+UBUNTU_PORTS = "http://ports.ubuntu.com/ubuntu-ports"
+UBUNTU_OLD = "http://old-releases.ubuntu.com/ubuntu"
+
+# Moved to archive.debian.org, where nothing is updated any more.
+DEBIAN_ARCHIVED = (
+    "potato",
+    "woody",
+    "sarge",
+    "etch",
+    "lenny",
+    "squeeze",
+    "wheezy",
+    "jessie",
+    "stretch",
+    "buster",
+)
+DEBIAN_ROLLING = ("forky", "duke", "testing", "sid", "unstable")
+DEBIAN_SUPPORTED = ("bullseye", "bookworm", "trixie", "stable", "oldstable")
+UBUNTU_SUPPORTED = ("trusty", "xenial", "bionic", "focal", "jammy", "noble", "resolute")
+UBUNTU_OVER = (
+    "zesty",
+    "artful",
+    "cosmic",
+    "disco",
+    "eoan",
+    "groovy",
+    "hirsute",
+    "impish",
+    "kinetic",
+    "lunar",
+    "mantic",
+    "oracular",
+    "plucky",
+    "questing",
+)
+SUITES: dict[Distribution, tuple[str, ...]] = {
+    Distribution.DEBIAN: (*DEBIAN_ARCHIVED, *DEBIAN_SUPPORTED, *DEBIAN_ROLLING),
+    Distribution.UBUNTU: (*UBUNTU_SUPPORTED, *UBUNTU_OVER),
+}
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """What the builder's settings say; None means the distribution's own."""
+
+    main: str | None = None
+    security: str | None = None
+
+
+def check_suite(spec: OSImageSpec) -> None:
+    """Refuse a suite that nobody has heard of; with a mirror of one's own any name goes.
+
+    Raises:
+        InvalidInput: names the nearest known suite, or the distribution that has this one.
+    """
+    known = SUITES[spec.distribution]
+    if spec.suite in known or spec.mirror:
+        return
+    owner = next((one for one, suites in SUITES.items() if spec.suite in suites), None)
+    near = get_close_matches(spec.suite, known, n=1)
+    hint = f"known suites: {', '.join(known)}; for another one give `mirror` and `keyring`"
+    if owner is not None:
+        hint = f"distribution: {owner}"
+    elif near:
+        hint = f"suite: {near[0]}"
+    message = f"{spec.distribution} has no such suite"
+    raise InvalidInput.for_field("suite", message, given=spec.suite, hint=hint)
+
+
+def is_archived(suite: str) -> bool:
+    """The suite's index is signed for good and has expired long ago."""
+    return suite in DEBIAN_ARCHIVED
+
+
+def sources_of(spec: OSImageSpec, mirrors: Mirrors) -> list[LockedSource]:
+    """Every archive that the spec draws on, the suite itself first."""
+    keyring = spec.keyring or _keyring(spec)
+    main = spec.mirror or mirrors.main or _mirror(spec)
+    components = list(spec.components)
+
+    def source(url: str, suite: str, *, security: bool = False) -> LockedSource:
+        return LockedSource(
+            url=url, suite=suite, components=components, keyring=keyring, security=security
+        )
+
+    found = [source(main, spec.suite)]
+    if spec.security and _is_updated(spec):
+        security = spec.security_mirror or mirrors.security or _security_mirror(spec)
+        found.append(source(main, f"{spec.suite}-updates"))
+        found.append(source(security, _security_suite(spec), security=True))
+    return found + [LockedSource(**extra.model_dump()) for extra in spec.sources]
+
+
+def _keyring(spec: OSImageSpec) -> str:
+    return REMOVED_KEYS if is_archived(spec.suite) else KEYRINGS[spec.distribution]
+
+
+def _mirror(spec: OSImageSpec) -> str:
+    if spec.distribution is Distribution.DEBIAN:
+        return DEBIAN_ARCHIVE if is_archived(spec.suite) else DEBIAN_MIRROR
+    if spec.suite in UBUNTU_OVER:
+        return UBUNTU_OLD
+    return UBUNTU_MIRROR if spec.architecture is Architecture.AMD64 else UBUNTU_PORTS
+
+
+def _is_updated(spec: OSImageSpec) -> bool:
+    """A mirror of one's own with a made-up suite has just that suite."""
+    if spec.distribution is Distribution.DEBIAN:
+        return spec.suite in DEBIAN_SUPPORTED
+    return spec.suite in SUITES[Distribution.UBUNTU]
+
+
+def _security_mirror(spec: OSImageSpec) -> str:
+    if spec.distribution is Distribution.DEBIAN:
+        return DEBIAN_SECURITY
+    if spec.suite in UBUNTU_OVER:
+        return UBUNTU_OLD
+    return UBUNTU_SECURITY if spec.architecture is Architecture.AMD64 else UBUNTU_PORTS
+
+
+def _security_suite(spec: OSImageSpec) -> str:
+    return f"{spec.suite}-security"
+
+
+def source_line(source: LockedSource) -> str:
+    """The archive as one line of sources.list."""
+    signed = f"[signed-by={source.keyring}]"
+    return f"deb {signed} {source.url} {source.suite} {' '.join(source.components)}"

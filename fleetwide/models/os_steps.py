@@ -1,0 +1,167 @@
+"""What the steps of an OS build hand each other: the arguments of its activities."""
+
+from fleetwide.baseos.fixes import Fix
+from fleetwide.baseos.package_diff import PackageDiff
+from fleetwide.baseos.tracker import TrackerFinding
+from fleetwide.models.base import Digest, Layer, Name, Record, Spec, Timestamp
+from fleetwide.models.baseos import AmiSpec, OSImageSpec, RetentionSpec
+from fleetwide.models.os_locks import LockedSource, LockRef
+from fleetwide.models.os_releases import AmiImage, Channel, DiskImage, LockedPlan, OSRelease
+
+
+class PublishImage(Record):
+    """What a container base is published from."""
+
+    locked: LockedPlan
+    layer: Layer
+
+
+class BootTest(Record):
+    """A disk to boot."""
+
+    locked: LockedPlan
+    disk: DiskImage
+
+
+class AttachDocuments(Record):
+    """What the documents of a release tell about."""
+
+    locked: LockedPlan
+    image_digest: Digest | None
+    layer: Layer | None
+    disk: DiskImage | None
+    started_at: Timestamp
+
+
+class UploadSnapshot(Record):
+    """A disk on its way to EBS; the parent's snapshot, if there is one, saves most of the way."""
+
+    locked: LockedPlan
+    disk: DiskImage
+    image_digest: Digest | None
+    parent: AmiImage | None = None
+    parent_disk: Digest | None = None
+
+
+class AmiSnapshot(Record):
+    """A completed snapshot in a region."""
+
+    region: str
+    snapshot_id: str
+    sent_blocks: int
+    """512 KiB blocks that were sent; the others are the parent's or empty."""
+
+
+class RegisterAmi(Record):
+    """A snapshot to make an AMI of."""
+
+    locked: LockedPlan
+    disk: DiskImage
+    image_digest: Digest | None
+    snapshot: AmiSnapshot
+
+
+class CopyAmi(Record):
+    """An AMI to copy to one more region."""
+
+    source: AmiImage
+    region: str
+
+
+class ShareAmi(Record):
+    """An AMI, and who may launch it until when."""
+
+    ami: AmiImage
+    spec: AmiSpec
+    released_at: Timestamp
+
+
+class DropAmis(Record):
+    """What a build that came to nothing, or a release that is retired, leaves in the cloud."""
+
+    workflow_id: str
+    amis: list[AmiImage] = []
+    snapshots: list[AmiSnapshot] = []
+    regions: list[str] = []
+    """Where to look for more that carries the workflow's id."""
+
+
+class ReleaseMove(Record):
+    """A release on its way to a channel, and on whose account."""
+
+    release: OSRelease
+    channel: Channel
+    expected: str | None = None
+    by: str = ""
+    reason: str = ""
+
+
+class Moved(Record):
+    """The release after a move, and the workflow of the release that it displaced."""
+
+    release: OSRelease
+    displaced_workflow_id: str | None = None
+    displaced_version: str | None = None
+
+
+class PlanPreview(Record):
+    """Result of ``OSImagePlan``: what a build would do now."""
+
+    spec: OSImageSpec
+    """With every default filled in."""
+    sources: list[LockedSource]
+    lock: LockRef
+    build_key: str
+    package_count: int
+    against: str | None = None
+    """The release that the packages are compared with."""
+    diff: PackageDiff
+    summary: str
+    unchanged: str | None = None
+    """The release that has these very bytes already: a build would end as NO_CHANGE."""
+
+
+class FixesRequest(Spec):
+    """Input of ``OSFixesAvailable``: a release by its version or channel."""
+
+    name: Name
+    pointer: str = "stable"
+
+
+class FixesReport(Record):
+    """Result of ``OSFixesAvailable``. It is no vulnerability scan: it knows of published fixes."""
+
+    name: str
+    version: str
+    compared_with: list[str]
+    """The suites whose newest packages the release was compared with."""
+    checked_at: Timestamp
+    fixes: list[Fix]
+    findings: list[TrackerFinding] = []
+    """What the security tracker's file says, where an operator supplies one."""
+    tracker: str = ""
+    """The tracker's file; empty where there is none."""
+
+
+class RetentionRequest(Spec):
+    """Input of ``OSRetention``: one line and how much of it stays."""
+
+    name: Name
+    retention: RetentionSpec = RetentionSpec()
+    dry_run: bool = False
+
+
+class KeptRelease(Record):
+    """Why a release stays although the policy would let it go."""
+
+    version: str
+    reasons: list[str]
+
+
+class RetentionReport(Record):
+    """Result of ``OSRetention``."""
+
+    name: str
+    retired: list[str]
+    kept: list[KeptRelease]
+    dry_run: bool = False

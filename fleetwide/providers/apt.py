@@ -1,0 +1,196 @@
+"""Ask a distribution's archives by apt, in a folder of one's own: nothing of this machine's apt.
+
+Signatures, checksums and expiry dates of the archives are checked by apt itself.
+"""
+
+import fcntl
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from fleetwide.baseos.control_files import paragraphs
+from fleetwide.baseos.locks import Chosen, parse_solution, parse_uris
+from fleetwide.baseos.suites import is_archived, source_line
+from fleetwide.errors import BuildFailed, InvalidInput, PlatformError
+from fleetwide.models.baseos import Architecture
+from fleetwide.models.os_locks import LockedSource
+from fleetwide.providers.progress import Progress
+from fleetwide.providers.sandbox import Finished, run_isolated
+
+TOLD_LINES = 8
+_CONFIG = """
+Dir "{folder}/";
+Dir::Etc "{folder}/etc";
+Dir::Etc::main "none";
+Dir::Etc::parts "none.d";
+Dir::Etc::sourcelist "{folder}/etc/sources.list";
+Dir::Etc::sourceparts "none.d";
+Dir::Etc::trusted "none";
+Dir::Etc::trustedparts "none.d";
+Dir::Etc::netrc "none";
+Dir::Etc::netrcparts "none.d";
+Dir::Etc::preferences "{folder}/etc/preferences";
+Dir::Etc::preferencesparts "none.d";
+Dir::State "{folder}/state";
+Dir::State::status "{folder}/status";
+Dir::Cache "{folder}/cache";
+Dir::Log "{folder}/log";
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+APT::Install-Recommends "false";
+APT::Get::AllowUnauthenticated "false";
+Acquire::Languages "none";
+Acquire::Retries "2";
+{more}
+"""
+_MISSING = re.compile(r"^E: Unable to locate package (\S+)|^E: Package '(\S+)' has no installation")
+_BAD_SUITE = re.compile(r"'(\S+) (\S+) Release' does not have a Release file")
+
+
+class AptArchive:
+    """The archives of some suites for one architecture; made in ``folder``, which may be kept.
+
+    One process at a time works in a folder: use ``with archive.held(progress)``.
+    """
+
+    def __init__(
+        self, folder: Path, architecture: Architecture, sources: Sequence[LockedSource]
+    ) -> None:
+        self._folder = folder.absolute()
+        self._architecture = architecture
+        self._sources = sources
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Lay the folder out and keep other processes from it."""
+        for name in ("etc/none.d", "state/lists/partial", "cache/archives/partial", "log"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (self._folder / "status").write_text("")
+            lines = "".join(f"{source_line(source)}\n" for source in self._sources)
+            (self._folder / "etc/sources.list").write_text(lines)
+            expired = any(is_archived(source.suite) for source in self._sources)
+            config = _CONFIG.format(
+                folder=self._folder,
+                architecture=self._architecture,
+                more='Acquire::Check-Valid-Until "false";' if expired else "",
+            )
+            (self._folder / "apt.conf").write_text(config)
+            self.exclude([])
+            yield
+
+    def exclude(self, names: Sequence[str]) -> None:
+        """Keep these packages out of every solution."""
+        pins = [f"Package: {name}\nPin: release *\nPin-Priority: -1\n" for name in names]
+        (self._folder / "etc/preferences").write_text("\n".join(pins))
+
+    def update(self, progress: Progress) -> None:
+        """Read the indexes anew.
+
+        Raises:
+            InvalidInput: an archive has no such suite.
+            PlatformError: an archive does not answer, or its signature or checksum is wrong.
+        """
+        finished = run_isolated(
+            ["apt-get", "update", "-o", "APT::Update::Error-Mode=any"],
+            env=self._env(),
+            progress=progress,
+            read=lambda _line: ("reading the package index", None),
+        )
+        if finished.returncode != 0:
+            raise self._update_failure(finished)
+
+    def _update_failure(self, finished: Finished) -> InvalidInput | PlatformError:
+        words = "\n".join(finished.lines[-TOLD_LINES:])
+        bad = _BAD_SUITE.search(words)
+        # A mirror that does not answer at all also has "no Release file": look at the reason.
+        if bad and re.search(r"404\s+Not Found", "\n".join(finished.lines)):
+            return InvalidInput.for_field(
+                "suite",
+                f"{bad[1]} has no such suite",
+                given=bad[2],
+                hint=f"curl -s {bad[1]}/dists/",
+            )
+        return PlatformError(f"the package index could not be read:\n{words}")
+
+    def solve(self, wanted: Sequence[str]) -> list[Chosen]:
+        """What an installation of ``wanted`` (names and patterns) on nothing would install.
+
+        Raises:
+            InvalidInput: a package does not exist; names the nearest.
+            BuildFailed: the packages cannot be installed together; keeps apt's words.
+        """
+        done = self._run("apt-get", "--simulate", "install", *wanted)
+        if done.returncode == 0:
+            return parse_solution(done.stdout)
+        missing = [
+            match[1] or match[2]
+            for line in done.stderr.splitlines()
+            if (match := _MISSING.match(line))
+        ]
+        if missing:
+            raise self._unknown_package(missing)
+        words = "\n".join((done.stdout + done.stderr).splitlines()[-TOLD_LINES:])
+        raise BuildFailed(
+            f"the packages cannot be installed together:\n{words}",
+            hint="look at packages and exclude",
+        )
+
+    def _unknown_package(self, missing: Sequence[str]) -> InvalidInput:
+        known = self.names()
+        faults = []
+        hint = None
+        for name in missing:
+            near = get_close_matches(name, known, n=1, cutoff=0.7)
+            faults.append(
+                f"{name} is in none of the suites" + (f" (nearest: {near[0]})" if near else "")
+            )
+            hint = hint or (f"packages: [{near[0]}]" if near else None)
+        return InvalidInput.for_field("packages", "; ".join(faults), given=list(missing), hint=hint)
+
+    def names(self) -> set[str]:
+        """Every package name that the archives have."""
+        return set(self._must("apt-cache", "pkgnames").split())
+
+    def stanzas(self, chosen: Sequence[Chosen]) -> list[str]:
+        """The index paragraphs of the packages, unchanged."""
+        text = self._must("apt-cache", "show", *(one.selector for one in chosen))
+        return list(paragraphs(text))
+
+    def urls(self, chosen: Sequence[Chosen]) -> dict[str, str]:
+        """SHA-256 to URL of the packages."""
+        selectors = (one.selector for one in chosen)
+        return parse_uris(self._must("apt-get", "download", "--print-uris", *selectors))
+
+    def _must(self, *command: str) -> str:
+        done = self._run(*command)
+        if done.returncode != 0:
+            words = "\n".join(done.stderr.splitlines()[-TOLD_LINES:])
+            raise PlatformError(f"{' '.join(command[:3])} failed:\n{words}")
+        return done.stdout
+
+    def _run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command,
+            cwd=self._folder,
+            env=self._env(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def _env(self) -> dict[str, str]:
+        # No locale or home of the worker's leaks in, except how to reach the network.
+        proxies = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
+        return {
+            **proxies,
+            "APT_CONFIG": str(self._folder / "apt.conf"),
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL": "C.UTF-8",
+        }
