@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -34,7 +35,7 @@ ENVIRONMENT = {
 
 @dataclass
 class Traffic:
-    """The PutSnapshotBlock requests that reached the server, and what a test does to them."""
+    """What reached the server of an upload, and what a test does to it."""
 
     asked: list[int] = field(default_factory=list)
     """Block index of each request."""
@@ -42,23 +43,28 @@ class Traffic:
     """Block index of each request that was accepted."""
     before: Callable[[int], None] = lambda _index: None
     """Called with the block index ahead of each one; may wait, or raise ``ServiceException``."""
+    started: Callable[[str], object] = lambda _snapshot_id: None
+    """Called with the snapshot's id before StartSnapshot is answered."""
     sealed: Callable[[str], None] = lambda _snapshot_id: None
     """Called with the snapshot's id after CompleteSnapshot was accepted."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Aws:
     """A running server and the ways to look at it."""
 
     url: str
     traffic: Traffic
 
+    # EC2's description takes half a second to load: it is loaded once for each server.
+    @cache  # noqa: B019
     def cloud(self, in_flight: int = 4) -> Cloud:
         return Cloud(Settings(aws_endpoint_url=self.url), in_flight)
 
+    @cache  # noqa: B019
     def client(self, service: str, region: str = REGION) -> Any:
-        make: Any = boto3.session.Session().client
+        make: Any = _session().client
         return make(service, region_name=region, endpoint_url=self.url)
 
     def image(self, image_id: str, region: str = REGION) -> Any:
@@ -88,6 +94,11 @@ class Aws:
         }
 
 
+@cache
+def _session() -> boto3.session.Session:
+    return boto3.session.Session("testing", "testing")
+
+
 def _ec2(region: str) -> Any:
     return ec2_backends[ACCOUNT][region]
 
@@ -112,6 +123,7 @@ def running_aws(*, like_aws: bool) -> Iterator[Aws]:
 @contextmanager
 def _watched(traffic: Traffic) -> Iterator[None]:
     put, complete = EBSResponse.put_snapshot_block, EBSResponse.complete_snapshot
+    start = EBSResponse.start_snapshot
 
     def watched(self: EBSResponse) -> Any:
         index = int(self._get_param("BlockIndex"))
@@ -123,6 +135,11 @@ def _watched(traffic: Traffic) -> Iterator[None]:
             traffic.answered.append(index)
         return answer
 
+    def started(self: EBSResponse) -> Any:
+        answer: Any = start(self)
+        traffic.started(answer.result["SnapshotId"])
+        return answer
+
     def sealed(self: EBSResponse) -> Any:
         answer = complete(self)
         traffic.sealed(self._get_param("SnapshotId"))
@@ -131,5 +148,6 @@ def _watched(traffic: Traffic) -> Iterator[None]:
     with (
         patch.object(EBSResponse, "put_snapshot_block", watched),
         patch.object(EBSResponse, "complete_snapshot", sealed),
+        patch.object(EBSResponse, "start_snapshot", started),
     ):
         yield

@@ -212,7 +212,7 @@ def _copy_image(response: AmisResponse, tokens: _Tokens) -> ActionResult:
         )
         if response._get_bool_param("CopyImageTags"):
             ami.add_tags({tag["key"]: tag["value"] for tag in source.get_tags()})
-        return ami.id
+        return str(ami.id)
 
     return ActionResult(
         {"ImageId": tokens.once(response._get_param("ClientToken"), (region, image_id), make)}

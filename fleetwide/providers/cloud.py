@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -139,10 +140,26 @@ class Retries:
             try:
                 return call()
             except BOTO_ERRORS as error:
-                wait = min(self.first_wait_seconds * 2**attempt, self.longest_wait_seconds)
-                if not is_passing(error) or stopped.wait(wait * random.uniform(0.5, 1)):  # noqa: S311
+                pause = min(self.first_wait_seconds * 2**attempt, self.longest_wait_seconds)
+                if not is_passing(error) or stopped.wait(pause * random.uniform(0.5, 1)):  # noqa: S311
                     raise
         return call()
+
+    def attended(self, call: Callable[[], Result], tell: Callable[[], None]) -> Result:
+        """Like ``run``, calling ``tell`` a few times a second meanwhile.
+
+        What ``tell`` raises ends the retries; it comes through when the last request is over, and
+        what ``call`` did with its answer is then done.
+        """
+        stopped = threading.Event()
+        with ThreadPoolExecutor(1, "aws-request") as pool:
+            answer = pool.submit(self.run, call, stopped)
+            try:
+                while wait([answer], INTERVAL_SECONDS).not_done:
+                    tell()
+            finally:
+                stopped.set()
+        return answer.result()
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ killed one stopped. See "Write snapshots" in the EBS user guide.
 
 import hashlib
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,9 +192,9 @@ class _Upload:
         progress("starting the snapshot", READING_SHARE)
         left, state = self._standing()
         if not self._journal.sealed and (left or state != "completed"):
-            snapshot_id = self._journal.snapshot_id or self._start()
+            snapshot_id = self._journal.snapshot_id or self._start(progress)
             self._send(disk, snapshot_id, left, progress)
-            self._complete(snapshot_id)
+            self._complete(snapshot_id, progress)
         assert self._journal.snapshot_id is not None
         self._await_completed(self._journal.snapshot_id, progress)
         return self._journal.snapshot_id
@@ -216,17 +216,18 @@ class _Upload:
         arrived = self._journal.arrived
         return [index for index in self._plan.indexes if index not in arrived], state
 
-    def _start(self) -> str:
-        answer = self._limits.retries.run(
-            lambda: self._ebs.start_snapshot(
+    def _start(self, progress: Progress) -> str:
+        def start() -> str:
+            answer = self._ebs.start_snapshot(
                 **self._plan.start_arguments,
                 ClientToken=self._journal.token,
                 Timeout=self._limits.abandoned_minutes,
-            ),
-            threading.Event(),
-        )
-        self._journal.started(answer["SnapshotId"])
-        return answer["SnapshotId"]
+            )
+            self._journal.started(answer["SnapshotId"])
+            return answer["SnapshotId"]
+
+        tell = partial(progress, "starting the snapshot", READING_SHARE)
+        return self._limits.retries.attended(start, tell)
 
     def _send(
         self, disk: SparseDisk, snapshot_id: str, left: Sequence[int], progress: Progress
@@ -243,7 +244,7 @@ class _Upload:
 
         sender.send(left, self._cloud.in_flight, arrived)
 
-    def _complete(self, snapshot_id: str) -> None:
+    def _complete(self, snapshot_id: str, progress: Progress) -> None:
         hashes = [self._plan.manifest.sha256_of(index) for index in self._plan.indexes]
         checksum = {
             "Checksum": linear_checksum(hashes),
@@ -251,11 +252,11 @@ class _Upload:
             "ChecksumAggregationMethod": "LINEAR",
         }
         arguments: dict[str, Any] = checksum if hashes else {}
-        self._limits.retries.run(
+        self._limits.retries.attended(
             lambda: self._ebs.complete_snapshot(
                 SnapshotId=snapshot_id, ChangedBlocksCount=len(hashes), **arguments
             ),
-            threading.Event(),
+            partial(progress, "completing the snapshot", None),
         )
         self._journal.seal()
 

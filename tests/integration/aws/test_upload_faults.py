@@ -173,6 +173,20 @@ def test_cancelling_leaves_no_snapshot_and_no_thread(any_aws: Aws, disk: Path) -
     assert not [t for t in threading.enumerate() if t.name.startswith("put-snapshot")]
 
 
+def test_cancelling_while_the_snapshot_starts_leaves_none(aws: Aws, disk: Path) -> None:
+    released = threading.Event()
+    aws.traffic.started = lambda _snapshot_id: released.wait(60)
+
+    def cancel(phrase: str, _fraction: float | None) -> None:
+        if phrase == "starting the snapshot" and aws.snapshot_ids():
+            released.set()
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        upload_snapshot(aws.cloud(), request_of(disk), cancel)
+    assert aws.snapshot_ids() == []
+
+
 @pytest.mark.parametrize("state", ["error", None])
 def test_a_snapshot_that_is_lost_is_begun_anew(aws: Aws, disk: Path, state: str | None) -> None:
     first = upload_snapshot(aws.cloud(), request_of(disk), no_progress)
