@@ -7,6 +7,7 @@ from activities.bakery import BakeActivities, ImageActivities
 from activities.baseos import ReleaseActivities
 from activities.baseos_amis import AmiActivities
 from activities.baseos_builds import OSBuildActivities
+from activities.baseos_reports import BuilderQuestions, ReleaseQuestions
 from activities.containers import ContainerActivities
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import open_object_store
@@ -14,12 +15,23 @@ from fleetwide.settings import Settings
 from fleetwide.store.session import Store
 from workflows.bakery import Bake
 from workflows.baseos import OSImageBuild
+from workflows.baseos_reports import OSFixesAvailable, OSImagePlan, OSRetention
 from workflows.batch import BatchJob
 from workflows.containers import ContainerTask
 from workflows.hosts import Host
 from workflows.unknown import UnknownWorkflow
 
-WORKFLOWS: Sequence[type] = (BatchJob, Bake, ContainerTask, Host, OSImageBuild, UnknownWorkflow)
+WORKFLOWS: Sequence[type] = (
+    BatchJob,
+    Bake,
+    ContainerTask,
+    Host,
+    OSFixesAvailable,
+    OSImageBuild,
+    OSImagePlan,
+    OSRetention,
+    UnknownWorkflow,
+)
 
 
 def control_activities(
@@ -28,7 +40,7 @@ def control_activities(
     """Light activities: SQL, registry metadata, EC2."""
     amis = AmiActivities(settings)
     containers = ContainerActivities(store, registry)
-    releases = ReleaseActivities(store)
+    releases, questions = ReleaseActivities(store), ReleaseQuestions(store)
     images = ImageActivities(store)
     return [
         containers.place,
@@ -43,6 +55,10 @@ def control_activities(
         releases.save_release,
         releases.move_channel,
         releases.withdraw_release,
+        questions.latest_release,
+        questions.get_release,
+        questions.find_same,
+        questions.review_releases,
         amis.register_ami,
         amis.copy_ami,
         amis.share_ami,
@@ -58,6 +74,7 @@ def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
     """Heavy activities: root file systems, layers, disks, boots, pushes."""
     registry, objects = RegistryClient(settings.registry_url), open_object_store(settings)
     builds = OSBuildActivities(settings, registry, objects)
+    asked = BuilderQuestions(builds)
     bakes = BakeActivities(settings, registry, objects)
     return [
         builds.resolve_lock,
@@ -70,5 +87,7 @@ def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
         builds.upload_snapshot,
         builds.drop_upload,
         builds.forget_disk,
+        asked.preview_build,
+        asked.find_fixes,
         bakes.build_image,
     ]

@@ -41,6 +41,7 @@ from workflows.baseos_details import details
 
 # A release that nobody can use any more has no lifecycle left.
 ENDED = frozenset({ReleaseState.REVOKED, ReleaseState.RETIRED})
+RETIRABLE = (ReleaseState.CANDIDATE, ReleaseState.SUPERSEDED, ReleaseState.HELD)
 
 
 @workflow.defn(name="OSImageBuild")
@@ -315,15 +316,18 @@ class OSImageBuild:
 
     @retire.validator
     def _retire_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
-        self._must_be(
-            ReleaseState.CANDIDATE, ReleaseState.SUPERSEDED, ReleaseState.HELD, verb="retired"
-        )
+        self._must_be(*RETIRABLE, verb="retired")
 
     @workflow.signal(description="Another release took this one's place")
     def displaced(self, state: ReleaseState) -> None:
         if self.release is not None and self.release.state is ReleaseState.STABLE:
             self.release = self.release.model_copy(update={"state": state})
             self._enter(f"{state}: a newer release is stable")
+
+    @workflow.signal(description="The retention policy lets this release go")
+    async def retire_unused(self, request: StandRequest) -> None:
+        if self.release is not None and self.release.state in RETIRABLE:
+            await self._end(ReleaseState.RETIRED, request)
 
     def _must_be(self, *states: ReleaseState, verb: str) -> None:
         if self.release is None:

@@ -9,7 +9,16 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from fleetwide.errors import ErrorCode
 
-KNOWN = ("BatchJob", "Bake", "ContainerTask", "Host", "OSImageBuild")
+KNOWN = (
+    "BatchJob",
+    "Bake",
+    "ContainerTask",
+    "Host",
+    "OSFixesAvailable",
+    "OSImageBuild",
+    "OSImagePlan",
+    "OSRetention",
+)
 
 
 @workflow.defn(dynamic=True)

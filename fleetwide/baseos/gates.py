@@ -56,11 +56,8 @@ def surplus(releases: Sequence[OSRelease], policy: RetentionSpec, now: datetime)
     return [release for release in releases[policy.keep :] if release.created_at < oldest]
 
 
-def uses(channels: Sequence[Channel], images: int, jobs: int, instances: int) -> list[str]:
+def uses(channels: Sequence[Channel], images: int, jobs: int) -> list[str]:
     """Why a release is in use, one sentence each."""
     found = [f"channel {channel} points at it" for channel in channels]
     counted = ((images, "baked images stand on it"), (jobs, "jobs run on it"))
-    found += [f"{count} {words}" for count, words in counted if count]
-    if instances:
-        found.append(f"{instances} instances were started from its AMIs")
-    return found
+    return found + [f"{count} {words}" for count, words in counted if count]

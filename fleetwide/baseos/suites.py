@@ -119,6 +119,18 @@ def sources_of(spec: OSImageSpec, mirrors: Mirrors) -> list[LockedSource]:
     return found + [LockedSource(**extra.model_dump()) for extra in spec.sources]
 
 
+def filled_in(spec: OSImageSpec, sources: list[LockedSource], kernel: str) -> OSImageSpec:
+    """The spec with everything that it leaves to the platform written out."""
+    security = next((source.url for source in sources if source.security), spec.security_mirror)
+    update = {
+        "mirror": sources[0].url,
+        "security_mirror": security,
+        "keyring": sources[0].keyring,
+        "vm": spec.vm.model_copy(update={"kernel": kernel}),
+    }
+    return spec.model_copy(update=update)
+
+
 def _keyring(spec: OSImageSpec) -> str:
     return REMOVED_KEYS if is_archived(spec.suite) else KEYRINGS[spec.distribution]
 

@@ -301,7 +301,8 @@ class OSImageSpec(Spec):
         no_bios = self.architecture is Architecture.ARM64 and Target.VM in self.targets
         if no_bios and self.vm.boot is BootMode.BIOS:
             raise ValueError("vm.boot: arm64 has no BIOS; it must be uefi")
-        texts = [item.content or "" for item in (*self.files, *self.units)]
+        texts = [file.content or "" for file in self.files]
+        texts += [unit.content or "" for unit in self.units]
         inline = sum(map(len, [*texts, *(script.run for script in self.scripts)]))
         if inline > MAX_INLINE_BYTES:
             raise ValueError(

@@ -4,7 +4,7 @@ from fleetwide.baseos.fixes import Fix
 from fleetwide.baseos.package_diff import PackageDiff
 from fleetwide.baseos.tracker import TrackerFinding
 from fleetwide.models.base import Digest, Layer, Name, Record, Spec, Timestamp
-from fleetwide.models.baseos import AmiSpec, OSImageSpec, RetentionSpec
+from fleetwide.models.baseos import AmiSpec, BuildPlan, OSImageSpec, RetentionSpec
 from fleetwide.models.os_locks import LockedSource, LockRef
 from fleetwide.models.os_releases import AmiImage, Channel, DiskImage, LockedPlan, OSRelease
 
@@ -104,6 +104,13 @@ class Moved(Record):
     displaced_version: str | None = None
 
 
+class PreviewRequest(Record):
+    """A spec to look into, and the release to compare it with."""
+
+    plan: BuildPlan
+    against: OSRelease | None
+
+
 class PlanPreview(Record):
     """Result of ``OSImagePlan``: what a build would do now."""
 
@@ -141,6 +148,27 @@ class FixesReport(Record):
     """What the security tracker's file says, where an operator supplies one."""
     tracker: str = ""
     """The tracker's file; empty where there is none."""
+
+
+class LineQuery(Record):
+    """A line, and one release of it by version, channel or digest."""
+
+    name: str
+    pointer: str = ""
+
+
+class SameBuild(Record):
+    """A line, and what a build of it would be made of."""
+
+    name: str
+    build_key: str
+
+
+class ReviewedRelease(Record):
+    """A release that the retention policy would let go, and what speaks against it."""
+
+    release: OSRelease
+    reasons: list[str]
 
 
 class RetentionRequest(Spec):

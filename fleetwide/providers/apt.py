@@ -157,6 +157,10 @@ class AptArchive:
         """Every package name that the archives have."""
         return set(self._must("apt-cache", "pkgnames").split())
 
+    def newest(self) -> list[str]:
+        """The paragraph of every package's newest version."""
+        return list(paragraphs(self._must("apt-cache", "dumpavail")))
+
     def stanzas(self, chosen: Sequence[Chosen]) -> list[str]:
         """The index paragraphs of the packages, unchanged."""
         text = self._must("apt-cache", "show", *(one.selector for one in chosen))

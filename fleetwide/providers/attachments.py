@@ -7,6 +7,7 @@ claims of those whose list it overwrote, and no entry is lost.
 """
 
 import hashlib
+import time
 
 from fleetwide.errors import ImageNotFound, RegistryUnavailable
 from fleetwide.providers.distribution import Manifest, RegistryClient
@@ -30,6 +31,7 @@ from fleetwide.registry.referrers import (
 
 MAX_ROUNDS = 100
 """More writers of one image's list than that have never met."""
+REREAD_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 
 
@@ -51,11 +53,11 @@ def attach(
     repository, referrer = subject.repository, referrer_of(manifest)
     for data in (EMPTY, document.data):
         client.upload_blob(repository, data, digest_of(data), progress)
-    # By its digest first: should a crash follow, what is untagged is swept; what is listed is not.
-    client.put_manifest(subject.pinned(referrer.digest), manifest, MANIFEST_TYPE)
-    if client.referrers(repository, image.digest) is None:
-        claim = ImageReference(repository, tag=claim_tag(image.digest, referrer.digest))
-        client.put_manifest(claim, manifest, MANIFEST_TYPE)
+    keeps_lists = client.referrers(repository, image.digest) is not None
+    claim = ImageReference(repository, tag=claim_tag(image.digest, referrer.digest))
+    place = subject.pinned(referrer.digest) if keeps_lists else claim
+    client.put_manifest(place, manifest, MANIFEST_TYPE)
+    if not keeps_lists:
         _write_list(client, repository, image.digest, progress)
     return referrer
 
@@ -139,6 +141,17 @@ def _is_there(client: RegistryClient, repository: str, referrer: Referrer) -> bo
 
 
 def _manifest(client: RegistryClient, reference: ImageReference) -> Manifest | None:
+    """The manifest, or None when there is none."""
+    # Distribution rewrites a tag's file in place and answers 500 to who reads it in that moment.
+    for seconds in REREAD_SECONDS:
+        try:
+            return _found(client, reference)
+        except RegistryUnavailable:
+            time.sleep(seconds)
+    return _found(client, reference)
+
+
+def _found(client: RegistryClient, reference: ImageReference) -> Manifest | None:
     try:
         return client.get_manifest(reference)
     except ImageNotFound:

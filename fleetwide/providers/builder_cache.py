@@ -127,7 +127,8 @@ def _entries(folder: Path) -> list[Path]:
 def _size(path: Path) -> int:
     """Bytes on disk, not bytes that could be read: disks have holes."""
     blocks = [path, *(path.rglob("*") if path.is_dir() else ())]
-    return sum(one.lstat().st_blocks for one in blocks) * 512
+    total: int = sum(one.lstat().st_blocks for one in blocks)
+    return total * 512
 
 
 @contextmanager

@@ -84,9 +84,10 @@ class LockResolver:
             stanzas, urls = archive.stanzas(chosen), archive.urls(chosen)
         return make_lock(spec, list(sources), solutions, stanzas, urls)
 
-    def archive(self, spec: OSImageSpec) -> AptArchive:
-        """The archives that the spec draws on, to ask more of them."""
-        return self._archive(spec, sources_of(spec, self._mirrors))
+    def security_archive(self, spec: OSImageSpec) -> tuple[AptArchive, list[LockedSource]]:
+        """The security suites that the spec draws on, to ask them alone; some suites have none."""
+        sources = [one for one in sources_of(spec, self._mirrors) if one.security]
+        return self._archive(spec, sources), sources
 
     def _archive(self, spec: OSImageSpec, sources: Sequence[LockedSource]) -> AptArchive:
         places = [source.model_dump(mode="json") for source in sources]

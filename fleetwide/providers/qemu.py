@@ -23,7 +23,7 @@ MAX_CONSOLE = 4 * 1024**2
 TOLD_LINES = 20
 PHRASE_WIDTH = 60
 # After a dead end a kernel still prints where it was.
-LAST_WORDS_SECONDS = 2.0
+LAST_WORDS_SECONDS = 5.0
 # How far back a prompt or a panic may begin that the newest bytes complete.
 LOOK_BACK = 400
 

@@ -19,7 +19,7 @@ from fleetwide.bakery.requirements import (
     check_requirements,
     check_wheel,
 )
-from fleetwide.baseos.bootstrap import parse_dpkg_status
+from fleetwide.baseos.control_files import installed_packages
 from fleetwide.errors import ArtifactRejected
 from fleetwide.models.baseos import Architecture
 from fleetwide.providers.progress import Progress
@@ -44,7 +44,7 @@ def python_of(rootfs: Path, architecture: str) -> PythonPlatform:
             f"the base has no {INTERPRETER}, so it cannot run a wheel",
             hint="add python3 to `packages` of the OS image",
         )
-    installed = parse_dpkg_status((rootfs / "var/lib/dpkg/status").read_text())
+    installed = installed_packages((rootfs / "var/lib/dpkg/status").read_text())
     version = (3, int(found[1]))
     package = installed.get(f"python3.{version[1]}-minimal", f"3.{version[1]}.0")
     glibc = _numbers(installed.get("libc6", "2.17"))

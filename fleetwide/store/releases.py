@@ -9,7 +9,7 @@ from fleetwide.errors import Conflict, NotFound
 from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
 from fleetwide.store import channels, events
-from fleetwide.store.tables import OSReleaseRow
+from fleetwide.store.tables import ImageRow, JobRow, OSReleaseRow
 
 FINISHED = (
     ReleaseState.CANDIDATE,
@@ -149,6 +149,24 @@ def latest(session: Session, name: str) -> OSReleaseRow | None:
         OSReleaseRow.name == name, col(OSReleaseRow.state).in_(FINISHED)
     )
     return session.exec(query.order_by(col(OSReleaseRow.id).desc())).first()
+
+
+def users(session: Session, release: OSRelease) -> tuple[int, int]:
+    """How many images stand on a release that are the newest of their name, and how many
+    unfinished jobs run on it or on an image that was baked onto it.
+    """
+    if release.image_digest is None:
+        return 0, 0
+    baked = session.exec(select(ImageRow).where(ImageRow.base_digest == release.image_digest)).all()
+    newest = 0
+    for image in baked:
+        query = select(ImageRow.bake_key).where(ImageRow.name == image.name)
+        last = session.exec(query.order_by(col(ImageRow.created_at).desc())).first()
+        newest += last == image.bake_key
+    running = select(JobRow.image).where(col(JobRow.finished_at).is_(None))
+    digests = {release.image_digest, *(image.digest for image in baked)}
+    jobs = sum(image.rpartition("@")[2] in digests for image in session.exec(running))
+    return newest, jobs
 
 
 def finished(session: Session, name: str) -> Sequence[OSReleaseRow]:
