@@ -10,8 +10,9 @@ from fleetwide.baseos.gates import surplus, uses
 from fleetwide.baseos.locks import build_key
 from fleetwide.baseos.package_diff import package_diff
 from fleetwide.baseos.packages import kernel_of
+from fleetwide.baseos.stanzas import source_of
 from fleetwide.baseos.suites import filled_in
-from fleetwide.baseos.tracker import tracker_findings
+from fleetwide.baseos.tracker import TrackerFinding, tracker_findings
 from fleetwide.models.os_locks import LockedPackage
 from fleetwide.models.os_releases import Channel, OSRelease
 from fleetwide.models.os_steps import (
@@ -90,8 +91,8 @@ class BuilderQuestions:
         plan, against = request.plan, request.against
         lock, ref = self.builds.locks.resolve(plan.spec, heartbeat)
         known = against.lock if against else None
-        before = self.builds.locks.load(known.digest) if known else []
-        diff = package_diff(before, lock)
+        before = self.builds.locks.load(known.digest).packages if known else []
+        diff = package_diff(before, lock.packages)
         return PlanPreview(
             spec=filled_in(plan.spec, lock.sources, kernel_of(plan.spec)),
             sources=lock.sources,
@@ -111,10 +112,11 @@ class BuilderQuestions:
             release, installed, self.builds.locks, self.builds.cache.pool, heartbeat
         )
         tracker = self.builds.settings.security_tracker
-        findings = []
+        findings: list[TrackerFinding] = []
         if tracker is not None:
-            known = load_tracker(tracker, installed, heartbeat)
-            findings = tracker_findings(known, release.suite, installed)
+            heartbeat("reading the security tracker", None)
+            entries = read_tracker(tracker, {source_of(one)[0] for one in installed})
+            findings = tracker_findings(entries, release.suite, installed)
         return FixesReport(
             name=release.name,
             version=release.version,

@@ -20,7 +20,7 @@ from fleetwide.dev.config import DevConfig, dump, with_ports
 from fleetwide.dev.machine import taken_ports
 from fleetwide.dev.parse import load
 from fleetwide.dev.platform import UpOptions, down, status, up
-from fleetwide.models.baseos import OSRelease
+from fleetwide.models.os_releases import OSRelease
 from tests.receivers import TraceReceiver
 
 ROOT = Path(__file__).parents[1]

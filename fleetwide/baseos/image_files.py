@@ -73,6 +73,8 @@ IPv6AcceptRA=yes
 CLOUD_CONFIG = """\
 datasource_list: [Ec2, NoCloud, ConfigDrive, None]
 ssh_pwauth: false
+# The default, en_US.UTF-8, is in no image that did not ask for the package locales.
+locale: C.UTF-8
 """
 HOST_KEYS_UNIT = """\
 [Unit]

@@ -24,8 +24,10 @@ from temporalio.client import Client
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
-from fleetwide.models.baseos import BuildPlan, BuiltImage, Layer, PublishImage, RootFilesystem
+from fleetwide.models.base import Layer
+from fleetwide.models.baseos import BuildPlan
 from fleetwide.models.containers import AttemptResult, EndReason, HostSpec, RunContainer
+from fleetwide.models.os_releases import BuiltImage, PublishImage, RootFilesystem
 from fleetwide.providers.attempt_logs import LogWriter
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import ObjectStore, open_object_store

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from fleetwide.models.baseos import OSRelease
+from fleetwide.models.os_releases import OSRelease
 from tests.platforms import Platform
 
 pytestmark = pytest.mark.integration

@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fleetwide.models.baseos import OSRelease
+from fleetwide.models.os_releases import OSRelease
 from fleetwide.providers.scratch import KEPT
 from tests.platforms import Platform, eventually
 

@@ -11,7 +11,7 @@ import docker
 import psutil
 import pytest
 
-from fleetwide.models.baseos import OSRelease
+from fleetwide.models.os_releases import OSRelease
 from tests.platforms import Platform, eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

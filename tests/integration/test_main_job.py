@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from fleetwide.models.baseos import Channel, OSRelease, ReleaseState
+from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
 from tests.platforms import ROOT, Platform, eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]

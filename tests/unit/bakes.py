@@ -4,7 +4,7 @@ from typing import Any
 
 from fleetwide.bakery.keys import bake_key
 from fleetwide.models.bakery import BakeSpec, BaseImage, ResolvedBake
-from fleetwide.models.baseos import Layer
+from fleetwide.models.base import Layer
 
 BASE = BaseImage(
     name="baseos",

@@ -6,7 +6,7 @@ from fleetwide.bakery.entries import Budget, checked_link, checked_path
 from fleetwide.bakery.images import bake_metadata, baked_image
 from fleetwide.bakery.packages import dpkg_complaints, is_transient
 from fleetwide.errors import ArtifactRejected
-from fleetwide.models.baseos import Layer
+from fleetwide.models.base import Layer
 from tests.unit.bakes import BASE, resolved
 
 LAYER = Layer(digest="sha256:" + "5" * 64, diff_id="sha256:" + "6" * 64, size=7)

@@ -12,7 +12,8 @@ from fleetwide.baseos.bootstrap import (
 from fleetwide.baseos.images import base_image, base_metadata
 from fleetwide.baseos.plans import make_plan
 from fleetwide.baseos.versions import next_version
-from fleetwide.models.baseos import BuildPlan, Layer, OSImageSpec
+from fleetwide.models.base import Layer
+from fleetwide.models.baseos import BuildPlan, OSImageSpec
 
 NOW = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
 MIDNIGHT = 1_795_305_600

@@ -1,7 +1,7 @@
 import json
 from typing import Any
 
-from fleetwide.models.baseos import Layer
+from fleetwide.models.base import Layer
 from fleetwide.registry.digests import canonical_json, digest_of
 from fleetwide.registry.oci import HistoryStep, ImageParts, RunConfig, build_image
 

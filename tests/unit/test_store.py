@@ -9,14 +9,7 @@ import pytest
 
 from fleetwide.containers.placement import Decision, plan
 from fleetwide.errors import Conflict, NotFound
-from fleetwide.models.baseos import (
-    Architecture,
-    Channel,
-    Distribution,
-    OSImageSpec,
-    OSRelease,
-    ReleaseState,
-)
+from fleetwide.models.baseos import Architecture, Distribution, OSImageSpec
 from fleetwide.models.containers import (
     AttemptKey,
     AttemptRequest,
@@ -30,6 +23,7 @@ from fleetwide.models.containers import (
     RetryPolicy,
     TaskState,
 )
+from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
 from fleetwide.registry.digests import digest_of
 from fleetwide.store import events, hosts, jobs, migrate, releases, scheduling
 from fleetwide.store.session import Store

@@ -23,9 +23,11 @@ from temporalio.testing import WorkflowEnvironment
 
 from fleetwide.errors import ImageNotFound
 from fleetwide.models.bakery import BuiltBake, ResolvedBake
-from fleetwide.models.baseos import BuildPlan, BuiltImage, Layer, PublishImage, RootFilesystem
+from fleetwide.models.base import Layer
+from fleetwide.models.baseos import BuildPlan
 from fleetwide.models.containers import AttemptResult, EndReason, HostSpec, RunContainer
 from fleetwide.models.hosts import HostFacts
+from fleetwide.models.os_releases import BuiltImage, PublishImage, RootFilesystem
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.registry.digests import digest_of
 from fleetwide.registry.references import ImageReference
