@@ -24,7 +24,7 @@ from fleetwide.models.os_steps import (
     ReviewedRelease,
     SameBuild,
 )
-from fleetwide.providers.fixes import find_fixes
+from fleetwide.providers.fixes import find_fixes, read_tracker
 from fleetwide.providers.newer_packages import newer_packages
 from fleetwide.store import channels, releases
 from fleetwide.store.session import Store
@@ -91,8 +91,7 @@ class BuilderQuestions:
         plan, against = request.plan, request.against
         lock, ref = self.builds.locks.resolve(plan.spec, heartbeat)
         known = against.lock if against else None
-        before = self.builds.locks.load(known.digest).packages if known else []
-        diff = package_diff(before, lock.packages)
+        diff = package_diff(self.builds.locks.load(known.digest) if known else [], lock)
         return PlanPreview(
             spec=filled_in(plan.spec, lock.sources, kernel_of(plan.spec)),
             sources=lock.sources,
