@@ -10,7 +10,6 @@ from fleetwide.registry.digests import canonical_json
 from fleetwide.registry.oci import rfc3339
 
 ARTIFACT_TYPE = "application/vnd.cyclonedx+json"
-FILE_NAME = "sbom.cdx.json"
 _ROOT_TYPES = {Target.CONTAINER: "container", Target.VM: "file"}
 
 

@@ -13,7 +13,6 @@ from fleetwide.registry.digests import canonical_json
 from fleetwide.registry.oci import rfc3339
 
 ARTIFACT_TYPE = "application/spdx+json"
-FILE_NAME = "sbom.spdx.json"
 DOCUMENT_ID = "SPDXRef-DOCUMENT"
 IMAGE_ID = "SPDXRef-Image"
 SYSTEM_ID = "SPDXRef-OperatingSystem"
