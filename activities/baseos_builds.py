@@ -51,7 +51,7 @@ from fleetwide.providers.os_documents import Archive, publish_documents
 from fleetwide.providers.os_locks import LockResolver
 from fleetwide.providers.progress import span
 from fleetwide.providers.qemu import boot_test
-from fleetwide.providers.qemu_command import BootRequest
+from fleetwide.providers.qemu_command import Accelerator, BootRequest
 from fleetwide.providers.signing import load_or_create_key
 from fleetwide.registry.digests import hex_of
 from fleetwide.settings import Settings
@@ -136,6 +136,7 @@ class OSBuildActivities:
                 architecture=request.disk.architecture,
                 commands=plan.spec.tests.commands,
                 timeout_seconds=plan.spec.tests.boot_timeout_seconds,
+                accelerator=Accelerator(self.settings.qemu_accelerator),
             )
             try:
                 report = boot_test(boot, heartbeat)

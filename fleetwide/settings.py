@@ -6,6 +6,7 @@
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -86,6 +87,9 @@ class Settings(BaseSettings):
     builder_cache: int = Field(
         default=20 * 1024**3,
         description="bytes of packages, tools and disks that a builder keeps for the next build",
+    )
+    qemu_accelerator: Literal["tcg", "kvm"] = Field(
+        default="tcg", description="how boot tests run: tcg works everywhere, kvm is faster"
     )
     signing_key: Path = Field(
         default=Path(".fleetwide/signing-key.pem"),

@@ -25,6 +25,7 @@ VENV_PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".fleetwide-setup"
 LOCK = ROOT / "requirements.lock"
 KEYRINGS = Path("/usr/share/keyrings")
+OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 SEARCH_PATH = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
 
 if TYPE_CHECKING:  # an older Python has to get as far as saying that it is too old
@@ -82,7 +83,9 @@ def missing_packages() -> list[Package]:
         ("docker-registry", "stores the images (Docker Distribution)", program("docker-registry")),
         ("mmdebstrap", "builds root file systems from packages", program("mmdebstrap")),
         ("e2fsprogs", "makes disk images without mounting them", program("mkfs.ext4")),
-        ("qemu-utils", "converts disk images", program("qemu-img")),
+        ("qemu-system-x86", "boots VM images to test them", program("qemu-system-x86_64")),
+        ("ovmf", "firmware for the boot test of UEFI images", OVMF.exists()),
+        ("gpgv", "checks the signatures of package archives", program("gpgv")),
         ("ca-certificates", "trusts HTTPS servers", Path("/etc/ssl/certs").is_dir()),
         (
             f"python3.{sys.version_info[1]}-venv",

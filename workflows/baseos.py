@@ -105,6 +105,7 @@ class OSImageBuild:
             layer=release.layer,
             disk=release.disk,
             started_at=started,
+            finished_at=workflow.now(),
         )
         attachments = await steps.attach_documents(request)
         release = release.model_copy(update={"attachments": attachments})
@@ -227,7 +228,9 @@ class OSImageBuild:
             "reason": "cancelled" if cancelled else why[:500],
             "amis": [],
         }
-        await self._book_end(release.model_copy(update=update))
+        self.release = release.model_copy(update=update)
+        await self._book_end(self.release)
+        self._enter(f"{self.release.state}: {self.release.reason}")
 
     async def _book_end(self, release: OSRelease) -> None:
         await steps.book(

@@ -6,6 +6,7 @@ from api.deps import PlatformDep
 from fleetwide.errors import NotFound
 from fleetwide.models.documents import Page, Repository, ResolvedReference, TagDocument
 from fleetwide.registry.references import parse_reference
+from fleetwide.registry.referrers import is_referrers_tag
 
 router = APIRouter(prefix="/v1/registry", tags=["registry"])
 
@@ -19,10 +20,11 @@ def list_repositories(platform: PlatformDep) -> Page[Repository]:
 
 @router.get("/repositories/{name:path}/tags")
 def list_tags(platform: PlatformDep, name: str) -> Page[TagDocument]:
-    """The tags of a repository."""
+    """The tags of a repository, without those that only list what refers to an image."""
     # Parsed as a reference, so that no path of the registry's own API can be smuggled in.
     repository = parse_reference(f"{name}:x", "name").repository
-    tags = platform.registry.list_tags(repository)
+    found = platform.registry.list_tags(repository)
+    tags = [tag for tag in found if not is_referrers_tag(tag)]
     if not tags:
         raise NotFound(f"there is no repository {name}", hint="fleetwide registry list")
     return Page(items=[TagDocument(name=tag, reference=f"{name}:{tag}") for tag in tags])

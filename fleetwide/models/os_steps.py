@@ -31,6 +31,8 @@ class AttachDocuments(Record):
     layer: Layer | None
     disk: DiskImage | None
     started_at: Timestamp
+    finished_at: Timestamp
+    """When the last thing was built; equal in every try, so that a retry writes equal documents."""
 
 
 class UploadSnapshot(Record):

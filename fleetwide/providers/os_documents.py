@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from fleetwide.baseos import sbom_cyclonedx, sbom_spdx
 from fleetwide.baseos.provenance import (
     FILE_NAME,
     PAYLOAD_TYPE,
@@ -12,8 +12,6 @@ from fleetwide.baseos.provenance import (
     provenance_statement,
 )
 from fleetwide.baseos.sbom import SbomSubject
-from fleetwide.baseos.sbom_cyclonedx import cyclonedx_document
-from fleetwide.baseos.sbom_spdx import spdx_document
 from fleetwide.models.baseos import Face, Target
 from fleetwide.models.os_locks import Lock
 from fleetwide.models.os_releases import Attachment
@@ -22,15 +20,12 @@ from fleetwide.providers.attachments import attach
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.progress import Progress, span
-from fleetwide.providers.signing import SigningKey, sign
+from fleetwide.providers.signing import ENVELOPE_TYPE, SigningKey, sign
 from fleetwide.providers.toolchain import versions
 from fleetwide.registry.digests import digest_of
 from fleetwide.registry.references import ImageReference
 from fleetwide.registry.referrers import Document
 
-SPDX_TYPE = "application/spdx+json"
-CYCLONEDX_TYPE = "application/vnd.cyclonedx+json"
-ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 BUILDER_ID = "urn:fleetwide:builder"
 
 
@@ -79,9 +74,19 @@ def _documents(
             subject = _subject(request, target, digest)
             packages = lock.of(Face(target.value))
             name = f"{target}.spdx.json"
-            yield target, Document(SPDX_TYPE, name, spdx_document(subject, packages))
+            yield (
+                target,
+                Document(sbom_spdx.ARTIFACT_TYPE, name, sbom_spdx.spdx_document(subject, packages)),
+            )
             name = f"{target}.cdx.json"
-            yield target, Document(CYCLONEDX_TYPE, name, cyclonedx_document(subject, packages))
+            yield (
+                target,
+                Document(
+                    sbom_cyclonedx.ARTIFACT_TYPE,
+                    name,
+                    sbom_cyclonedx.cyclonedx_document(subject, packages),
+                ),
+            )
     statement = provenance_statement(
         request.locked, lock, _outputs(request), _run(request, invocation)
     )
@@ -121,5 +126,5 @@ def _run(request: AttachDocuments, invocation: str) -> BuildRun:
         builder_versions=versions(),
         invocation_id=invocation,
         started_at=request.started_at,
-        finished_at=datetime.now(UTC),
+        finished_at=request.finished_at,
     )
