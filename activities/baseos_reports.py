@@ -12,18 +12,11 @@ from fleetwide.baseos.package_diff import package_diff
 from fleetwide.baseos.packages import kernel_of
 from fleetwide.baseos.stanzas import source_of
 from fleetwide.baseos.suites import filled_in
-from fleetwide.baseos.tracker import TrackerFinding, tracker_findings
+from fleetwide.baseos.tracker import tracker_findings
 from fleetwide.models.os_locks import LockedPackage
 from fleetwide.models.os_releases import Channel, OSRelease
-from fleetwide.models.os_steps import (
-    FixesReport,
-    LineQuery,
-    PlanPreview,
-    PreviewRequest,
-    RetentionRequest,
-    ReviewedRelease,
-    SameBuild,
-)
+from fleetwide.models.os_reports import FixesReport, PlanPreview, RetentionRequest, TrackerFinding
+from fleetwide.models.os_steps import LineQuery, PreviewRequest, ReviewedRelease, SameBuild
 from fleetwide.providers.fixes import find_fixes, read_tracker
 from fleetwide.providers.newer_packages import newer_packages
 from fleetwide.store import channels, releases

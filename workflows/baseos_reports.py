@@ -10,16 +10,18 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.baseos.plans import make_plan
     from fleetwide.models.baseos import OSImageSpec
     from fleetwide.models.os_releases import OSRelease, ReleaseState, StandRequest
-    from fleetwide.models.os_steps import (
-        DropAmis,
+    from fleetwide.models.os_reports import (
         FixesReport,
         FixesRequest,
         KeptRelease,
-        LineQuery,
         PlanPreview,
-        PreviewRequest,
         RetentionReport,
         RetentionRequest,
+    )
+    from fleetwide.models.os_steps import (
+        DropAmis,
+        LineQuery,
+        PreviewRequest,
         ReviewedRelease,
         SameBuild,
     )

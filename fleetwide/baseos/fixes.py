@@ -10,26 +10,11 @@ from dataclasses import dataclass
 from fleetwide.baseos.changelogs import News, is_changelog, news_since
 from fleetwide.baseos.debversions import compare_versions
 from fleetwide.baseos.stanzas import source_of
-from fleetwide.models.base import Record
 from fleetwide.models.os_locks import LockedPackage
+from fleetwide.models.os_reports import Fix
 
 NO_CHANGELOG = "no changelog could be read: the fix may or may not be about security"
 CUT_SHORT = "the changelog does not reach back to what is installed: there may be more fixes"
-
-
-class Fix(Record):
-    """One installed package that a newer one repairs."""
-
-    package: str
-    source: str
-    installed: str
-    fixed_in: str
-    cves: list[str]
-    """Named by the changelog between the two versions; by year and number."""
-    urgency: str | None = None
-    """The highest that the changelog gives: low, medium, high, emergency or critical."""
-    note: str = ""
-    """What the list of CVEs lacks, when it lacks something."""
 
 
 @dataclass(frozen=True)

@@ -3,48 +3,9 @@
 from collections.abc import Iterable
 
 from fleetwide.baseos.debversions import compare_versions
-from fleetwide.models.base import Record
 from fleetwide.models.baseos import Face
 from fleetwide.models.os_locks import Lock, LockedPackage
-
-
-class PackageChange(Record):
-    """One package in both releases; None where it is not there."""
-
-    name: str
-    before: str | None
-    after: str | None
-    security: bool = False
-    """What is there now comes from a security suite."""
-
-
-class PackageDiff(Record):
-    """All changes, each list ordered by name."""
-
-    added: list[PackageChange]
-    removed: list[PackageChange]
-    upgraded: list[PackageChange]
-    downgraded: list[PackageChange]
-    replaced: list[PackageChange]
-    """The same version with other bytes: an archive that keeps its word never does that."""
-
-    @property
-    def summary(self) -> str:
-        """One line for people: ``3 upgraded (2 security), 1 added``."""
-        named = {
-            "upgraded": self.upgraded,
-            "added": self.added,
-            "removed": self.removed,
-            "downgraded": self.downgraded,
-            "replaced": self.replaced,
-        }
-        words = [_words(word, changes) for word, changes in named.items() if changes]
-        return ", ".join(words) or "no change"
-
-
-def _words(word: str, changes: list[PackageChange]) -> str:
-    security = sum(change.security for change in changes)
-    return f"{len(changes)} {word}" + (f" ({security} security)" if security else "")
+from fleetwide.models.os_reports import PackageChange, PackageDiff
 
 
 def package_diff(

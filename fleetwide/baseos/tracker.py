@@ -5,7 +5,6 @@ state in every suite: https://security-tracker.debian.org/tracker/data/json
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from enum import StrEnum
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,35 +14,11 @@ from fleetwide.baseos.stanzas import source_of
 from fleetwide.errors import InvalidInput
 from fleetwide.models.base import Record
 from fleetwide.models.os_locks import LockedPackage
+from fleetwide.models.os_reports import FindingState, TrackerFinding
 
 FIELD = "tracker"
 NOT_AFFECTED = "0"
 """The tracker's fixed version of an issue that a suite never had."""
-
-
-class FindingState(StrEnum):
-    """What can be done about an issue."""
-
-    FIXABLE = "fixable"
-    """A newer version repairs it."""
-    OPEN = "open"
-    UNDETERMINED = "undetermined"
-    """Nobody has found out yet whether the suite has it."""
-
-
-class TrackerFinding(Record):
-    """One issue of one installed package."""
-
-    package: str
-    source: str
-    installed: str
-    """Version of the source package."""
-    cve: str
-    """Or the tracker's temporary name (TEMP-...)."""
-    state: FindingState
-    fixed_in: str | None = None
-    urgency: str = ""
-    """The tracker's word, for example ``unimportant`` or ``not yet assigned``."""
 
 
 class _State(Record):

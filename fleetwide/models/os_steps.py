@@ -1,11 +1,7 @@
 """What the steps of an OS build hand each other: the arguments of its activities."""
 
-from fleetwide.baseos.fixes import Fix
-from fleetwide.baseos.package_diff import PackageDiff
-from fleetwide.baseos.tracker import TrackerFinding
-from fleetwide.models.base import Digest, Layer, Name, Record, Spec, Timestamp
-from fleetwide.models.baseos import AmiSpec, BuildPlan, OSImageSpec, RetentionSpec
-from fleetwide.models.os_locks import LockedSource, LockRef
+from fleetwide.models.base import Digest, Layer, Record, Timestamp
+from fleetwide.models.baseos import AmiSpec, BuildPlan
 from fleetwide.models.os_releases import AmiImage, Channel, DiskImage, LockedPlan, OSRelease
 
 
@@ -113,45 +109,6 @@ class PreviewRequest(Record):
     against: OSRelease | None
 
 
-class PlanPreview(Record):
-    """Result of ``OSImagePlan``: what a build would do now."""
-
-    spec: OSImageSpec
-    """With every default filled in."""
-    sources: list[LockedSource]
-    lock: LockRef
-    build_key: str
-    package_count: int
-    against: str | None = None
-    """The release that the packages are compared with."""
-    diff: PackageDiff
-    summary: str
-    unchanged: str | None = None
-    """The release that has these very bytes already: a build would end as NO_CHANGE."""
-
-
-class FixesRequest(Spec):
-    """Input of ``OSFixesAvailable``: a release by its version or channel."""
-
-    name: Name
-    pointer: str = "stable"
-
-
-class FixesReport(Record):
-    """Result of ``OSFixesAvailable``. It is no vulnerability scan: it knows of published fixes."""
-
-    name: str
-    version: str
-    compared_with: list[str]
-    """The suites whose newest packages the release was compared with."""
-    checked_at: Timestamp
-    fixes: list[Fix]
-    findings: list[TrackerFinding] = []
-    """What the security tracker's file says, where an operator supplies one."""
-    tracker: str = ""
-    """The tracker's file; empty where there is none."""
-
-
 class LineQuery(Record):
     """A line, and one release of it by version, channel or digest."""
 
@@ -171,27 +128,3 @@ class ReviewedRelease(Record):
 
     release: OSRelease
     reasons: list[str]
-
-
-class RetentionRequest(Spec):
-    """Input of ``OSRetention``: one line and how much of it stays."""
-
-    name: Name
-    retention: RetentionSpec = RetentionSpec()
-    dry_run: bool = False
-
-
-class KeptRelease(Record):
-    """Why a release stays although the policy would let it go."""
-
-    version: str
-    reasons: list[str]
-
-
-class RetentionReport(Record):
-    """Result of ``OSRetention``."""
-
-    name: str
-    retired: list[str]
-    kept: list[KeptRelease]
-    dry_run: bool = False

@@ -106,17 +106,22 @@ class AptArchive:
             raise self._update_failure(finished)
 
     def _update_failure(self, finished: Finished) -> InvalidInput | PlatformError:
-        words = "\n".join(finished.lines[-TOLD_LINES:])
-        bad = _BAD_SUITE.search(words)
+        output = "\n".join(finished.lines)
+        bad = _BAD_SUITE.search(output)
         # A mirror that does not answer at all also has "no Release file": look at the reason.
-        if bad and re.search(r"404\s+Not Found", "\n".join(finished.lines)):
+        if bad and re.search(r"404\s+Not Found", output):
             return InvalidInput.for_field(
                 "suite",
                 f"{bad[1]} has no such suite",
                 given=bad[2],
                 hint=f"curl -s {bad[1]}/dists/",
             )
-        return PlatformError(f"the package index could not be read:\n{words}")
+        errors = [line for line in finished.lines if line.startswith("E: ")]
+        words = "\n".join((errors or finished.lines)[-TOLD_LINES:])
+        return PlatformError(
+            f"the package index could not be read:\n{words}",
+            hint=f"from the builder: curl -sI {self._sources[0].url}/dists/",
+        )
 
     def solve(self, wanted: Sequence[str]) -> list[Chosen]:
         """What an installation of ``wanted`` (names and patterns) on nothing would install.

@@ -12,10 +12,11 @@ from json.decoder import JSONDecodeError
 from pathlib import Path
 from typing import IO, Any
 
-from fleetwide.baseos.fixes import Fix, Upgrade, available_fixes
+from fleetwide.baseos.fixes import Upgrade, available_fixes
 from fleetwide.baseos.tracker import FIELD
 from fleetwide.errors import ArtifactRejected, InvalidInput, NotFound, PlatformError
 from fleetwide.models.os_locks import LockedPackage
+from fleetwide.models.os_reports import Fix
 from fleetwide.providers.progress import Progress, Throttled, no_progress, span
 
 MAX_CHANGELOG_BYTES = 8 * 1024 * 1024
