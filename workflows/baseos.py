@@ -66,7 +66,7 @@ class OSImageBuild:
                 return release
             await self._serve()
         except BaseException as error:
-            await self._give_up(cancelled=is_cancelled_exception(error), why=str(error))
+            await self._give_up(cancelled=is_cancelled_exception(error), why=_why(error))
             raise
         await workflow.wait_condition(workflow.all_handlers_finished)
         assert self.release is not None
@@ -220,8 +220,7 @@ class OSImageBuild:
         state = self.release.state if self.release else ReleaseState.BUILDING
         if state not in (ReleaseState.BUILDING, ReleaseState.CANDIDATE):
             return
-        if self.locked is not None:
-            await steps.drop_amis(self.locked, self.release.amis if self.release else [])
+        amis = self.release.amis if self.release else []
         release = self.release or _release(self.plan, self.locked, None, None)
         update = {
             "state": ReleaseState.WITHDRAWN if cancelled else ReleaseState.FAILED,
@@ -231,6 +230,8 @@ class OSImageBuild:
         self.release = release.model_copy(update=update)
         await self._book_end(self.release)
         self._enter(f"{self.release.state}: {self.release.reason}")
+        if self.locked is not None:
+            await steps.drop_amis(self.locked, amis)
 
     async def _book_end(self, release: OSRelease) -> None:
         await steps.book(
@@ -366,6 +367,12 @@ class OSImageBuild:
             self.release = ended
             self._enter(f"{state}: {_reason(request)}")
             return ended
+
+
+def _why(error: BaseException) -> str:
+    """The sentence of the activity that failed, not that one did."""
+    cause = error.cause if isinstance(error, ActivityError) else error
+    return cause.message if isinstance(cause, ApplicationError) else str(cause)
 
 
 def _reason(request: StandRequest) -> str:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
+from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 with workflow.unsafe.imports_passed_through():
@@ -43,6 +44,7 @@ from workflows.policies import (
     BUILDS,
     CLOUD,
     CLOUD_HEARTBEAT,
+    COMPENSATION,
     PERSISTENT,
 )
 
@@ -65,7 +67,9 @@ async def together(steps: Sequence[Coroutine[Any, Any, Item]]) -> list[Item]:
         raise
 
 
-async def on_builder(activity: Any, argument: Any, summary: str) -> Any:
+async def on_builder(
+    activity: Any, argument: Any, summary: str, policy: RetryPolicy = BUILDS
+) -> Any:
     """A long step on a builder; a cancel is over when its compensation is."""
     return await workflow.execute_activity_method(
         activity,
@@ -73,20 +77,22 @@ async def on_builder(activity: Any, argument: Any, summary: str) -> Any:
         task_queue=BUILDER,
         start_to_close_timeout=BUILD_LIMIT,
         heartbeat_timeout=BUILD_HEARTBEAT,
-        retry_policy=BUILDS,
+        retry_policy=policy,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=summary,
     )
 
 
-async def in_cloud(activity: Any, argument: Any, summary: str) -> Any:
+async def in_cloud(
+    activity: Any, argument: Any, summary: str, policy: RetryPolicy = CLOUD
+) -> Any:
     """A step that waits for EC2."""
     return await workflow.execute_activity_method(
         activity,
         argument,
         start_to_close_timeout=CLOUD_LIMIT,
         heartbeat_timeout=CLOUD_HEARTBEAT,
-        retry_policy=CLOUD,
+        retry_policy=policy,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=summary,
     )
@@ -231,11 +237,14 @@ async def drop_amis(locked: LockedPlan, amis: list[AmiImage]) -> None:
     ami = locked.plan.spec.ami
     if ami is None:
         return
-    await on_builder(OSBuildActivities.drop_upload, locked, "forget a half-done upload")
+    await on_builder(
+        OSBuildActivities.drop_upload, locked, "forget a half-done upload", COMPENSATION
+    )
     await in_cloud(
         AmiActivities.drop_amis,
         DropAmis(workflow_id=locked.plan.workflow_id, amis=amis, regions=ami.regions),
         "take the AMIs and snapshots away",
+        COMPENSATION,
     )
 
 

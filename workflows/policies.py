@@ -20,3 +20,7 @@ CLOUD = RetryPolicy(
     initial_interval=timedelta(seconds=2), maximum_interval=timedelta(minutes=1), maximum_attempts=8
 )
 """For EC2: throttling and short outages pass, a lasting refusal is told."""
+COMPENSATION = RetryPolicy(
+    initial_interval=timedelta(seconds=2), maximum_interval=timedelta(minutes=5)
+)
+"""For taking back what was made in the cloud: it costs money until it is gone."""

@@ -44,7 +44,7 @@ GRANTS: dict[str, frozenset[Grant]] = {
     "api": frozenset({Grant.DATABASE, Grant.AWS}),
     "control": frozenset({Grant.DATABASE, Grant.AWS}),
     "scheduler": frozenset({Grant.DATABASE}),
-    "builder": frozenset(),
+    "builder": frozenset({Grant.AWS}),
     "host": frozenset({Grant.DOCKER}),
 }
 """Who holds what. A process that is not listed holds nothing."""

@@ -83,6 +83,8 @@ class ChannelDocument(Record):
     name: str
     channel: Channel
     version: str
+    revision: int = 1
+    """Counts the moves of the channel."""
     updated_at: Timestamp
 
 
