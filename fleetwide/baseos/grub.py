@@ -1,6 +1,7 @@
 """How GRUB starts a disk: its configuration, its modules, and its first sectors."""
 
 import struct
+from collections.abc import Container
 
 from fleetwide.models.baseos import Architecture, BootMode
 
@@ -25,6 +26,8 @@ _PLATFORM_MODULES = {
     "x86_64-efi": ["part_gpt", "fat", "serial"],
     "arm64-efi": ["part_gpt", "fat"],
 }
+# Ubuntu's linux module is a door to this one.
+_WHERE_OFFERED = ("linuxefi",)
 _SECTOR = 512
 # Offsets in GRUB's boot.img and diskboot.img; they are the interface between the two and the tool
 # that installs them, and have not changed since GRUB 1.97.
@@ -41,9 +44,10 @@ fi
 """
 
 
-def grub_modules(platform: str) -> list[str]:
-    """The modules that go into the core image of a platform."""
-    return [*_PLATFORM_MODULES[platform], *_COMMON]
+def grub_modules(platform: str, offered: Container[str]) -> list[str]:
+    """The modules that go into the core image of a platform; ``offered`` are those of its GRUB."""
+    further = [name for name in _WHERE_OFFERED if name in offered]
+    return [*_PLATFORM_MODULES[platform], *_COMMON, *further]
 
 
 def early_config(root_uuid: str) -> str:
@@ -55,7 +59,7 @@ def grub_config(kernel: str, root_uuid: str, cmdline: str, platform: str) -> str
     """grub.cfg: the kernel, and the kernel in recovery; the menu shows when a key is pressed."""
     base = f"root=UUID={root_uuid} ro console=tty0 console=ttyS0,115200"
     normal = " ".join(f"{base} {cmdline}".split())
-    serial = _SERIAL if "serial" in grub_modules(platform) else ""
+    serial = _SERIAL if "serial" in _PLATFORM_MODULES[platform] else ""
     return (
         f"search --no-floppy --fs-uuid --set=root {root_uuid}\n"
         f"set default=0\nset timeout_style=hidden\nset timeout=1\n{serial}\n"

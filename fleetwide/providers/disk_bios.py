@@ -1,7 +1,7 @@
 """Make a disk start from BIOS firmware: GRUB lies in the gap before the first partition."""
 
 from fleetwide.baseos.disks import SECTOR, DiskIds
-from fleetwide.baseos.grub import GRUB_FOLDER, boot_sector, early_config, grub_modules, placed_core
+from fleetwide.baseos.grub import GRUB_FOLDER, boot_sector, early_config, placed_core
 from fleetwide.errors import PlatformError
 from fleetwide.providers.disk_tools import Workbench
 from fleetwide.providers.progress import Progress
@@ -16,7 +16,7 @@ def install_bios_loader(bench: Workbench, ids: DiskIds, progress: Progress) -> N
     bench.run(
         "writing the boot loader",
         f"grub-mkimage -O {PLATFORM} -o /work/{_CORE} -c /work/early.cfg "
-        f"-p '(hd0,msdos1){GRUB_FOLDER}' {' '.join(grub_modules(PLATFORM))}",
+        f"-p '(hd0,msdos1){GRUB_FOLDER}' {' '.join(bench.grub_modules(PLATFORM))}",
         progress,
     )
     boot_image = (bench.tools / f"usr/lib/grub/{PLATFORM}/boot.img").read_bytes()

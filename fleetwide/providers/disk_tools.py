@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleetwide.baseos.grub import grub_modules
 from fleetwide.errors import PlatformError
 from fleetwide.providers.progress import Progress
 from fleetwide.providers.rooted import run_rooted
@@ -38,6 +39,11 @@ class Workbench:
     def time(self) -> int:
         """The time that the tools see, in seconds since 1970."""
         return max(self.epoch, _EARLIEST)
+
+    def grub_modules(self, grub_platform: str) -> list[str]:
+        """What goes into the core image that the tools' GRUB makes for a platform."""
+        folder = self.tools / f"usr/lib/grub/{grub_platform}"
+        return grub_modules(grub_platform, {path.stem for path in folder.glob("*.mod")})
 
     def attempt(
         self, phrase: str, script: str, progress: Progress, binds: Mapping[str, Path] | None = None

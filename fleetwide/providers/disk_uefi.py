@@ -1,7 +1,7 @@
 """Make a disk start from UEFI firmware: GRUB lies in an EFI system partition."""
 
 from fleetwide.baseos.disks import SECTOR, DiskIds, Partition
-from fleetwide.baseos.grub import EFI_NAMES, PLATFORMS, early_config, grub_modules
+from fleetwide.baseos.grub import EFI_NAMES, PLATFORMS, early_config
 from fleetwide.models.baseos import Architecture, BootMode
 from fleetwide.providers.disk_tools import DISK, Workbench
 from fleetwide.providers.progress import Progress
@@ -22,7 +22,7 @@ def install_uefi_loader(
     bench.run(
         "writing the boot loader",
         f"grub-mkimage -O {platform} -o /work/{name} -c /work/early.cfg "
-        f"-p /EFI/BOOT {' '.join(grub_modules(platform))}\n"
+        f"-p /EFI/BOOT {' '.join(bench.grub_modules(platform))}\n"
         # Not every release's mkfs.vfat takes SOURCE_DATE_EPOCH for the label's time. The volume
         # id comes last, since --invariant sets one too.
         f"mkfs.vfat --invariant --offset {start} -h {start} -F 32 -s 1 -S {SECTOR} -n ESP "

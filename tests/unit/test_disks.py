@@ -117,7 +117,12 @@ def test_the_menu_has_the_kernel_and_its_recovery() -> None:
 @pytest.mark.parametrize("platform", sorted(PLATFORMS.values()))
 def test_only_a_platform_with_the_module_is_told_to_use_serial(platform: str) -> None:
     menu = grub_config("6.1.0-37", IDS.root, "", platform)
-    assert ("serial --unit" in menu) == ("serial" in grub_modules(platform))
+    assert ("serial --unit" in menu) == ("serial" in grub_modules(platform, ()))
+
+
+def test_ubuntu_s_loader_for_efi_goes_in_where_there_is_one() -> None:
+    assert "linuxefi" not in grub_modules("x86_64-efi", {"linux", "ext2"})
+    assert "linuxefi" in grub_modules("x86_64-efi", {"linux", "ext2", "linuxefi"})
 
 
 def test_the_boot_sector_keeps_the_partition_table() -> None:
