@@ -7,7 +7,7 @@ from temporalio import activity
 from activities.progress import heartbeat
 from fleetwide.baseos.amis import AmiSubject, ami_description, ami_name, ami_tags
 from fleetwide.models.os_releases import AmiImage
-from fleetwide.models.os_steps import CopyAmi, DropAmis, RegisterAmi, ShareAmi
+from fleetwide.models.os_steps import CopyAmi, DropAmis, LineQuery, RegisterAmi, ShareAmi
 from fleetwide.providers.cloud import Cloud
 from fleetwide.providers.ebs_snapshots import delete_snapshot
 from fleetwide.providers.ec2_images import (
@@ -20,13 +20,16 @@ from fleetwide.providers.ec2_images import (
 )
 from fleetwide.providers.ec2_retirement import deregister_image, find_leftovers, instances_using
 from fleetwide.settings import Settings
+from fleetwide.store import releases
+from fleetwide.store.session import Store
 
 
 class AmiActivities:
-    """Needs EC2 rights only; the snapshot itself is the builder's to send."""
+    """Needs EC2 rights and the books; the snapshot itself is the builder's to send."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, store: Store) -> None:
         self.cloud = Cloud(settings)
+        self.store = store
 
     @activity.defn(name="baseos.register_ami", no_thread_cancel_exception=True)
     def register_ami(self, request: RegisterAmi) -> AmiImage:
@@ -85,6 +88,20 @@ class AmiActivities:
             delete_snapshot(self.cloud, snapshot.region, snapshot.snapshot_id)
         for region in sorted({*request.regions}):
             self._sweep(region, request.workflow_id)
+
+    @activity.defn(name="baseos.sweep_cloud", no_thread_cancel_exception=True)
+    def sweep_cloud(self, query: LineQuery) -> list[str]:
+        """Remove what builds of the line left behind that ended without taking it back."""
+        with self.store.read() as session:
+            owners = releases.cloud_owners(session, query.name)
+        swept = []
+        for region in owners.regions:
+            for found in find_leftovers(self.cloud, region):
+                mine = found.workflow_id.startswith(f"os/{query.name}/")
+                if mine and found.workflow_id not in owners.workflow_ids:
+                    swept.append(f"{found.kind} {found.id} in {region}")
+                    self._sweep(region, found.workflow_id)
+        return swept
 
     def _sweep(self, region: str, workflow_id: str) -> None:
         """What a step made that was cut off before it could say so."""

@@ -38,7 +38,7 @@ def control_activities(
     settings: Settings, store: Store, registry: RegistryClient
 ) -> list[Callable[..., Any]]:
     """Light activities: SQL, registry metadata, EC2."""
-    amis = AmiActivities(settings)
+    amis = AmiActivities(settings, store)
     containers = ContainerActivities(store, registry)
     releases, questions = ReleaseActivities(store), ReleaseQuestions(store)
     images = ImageActivities(store)
@@ -65,6 +65,7 @@ def control_activities(
         amis.find_invisible,
         amis.count_instances,
         amis.drop_amis,
+        amis.sweep_cloud,
         images.resolve_bake,
         images.record_image,
     ]

@@ -21,13 +21,14 @@ log = structlog.get_logger()
 
 
 async def serve(process: Process) -> None:
-    """Three loops side by side; a failing turn is logged and the next one tries again."""
+    """Four loops side by side; a failing turn is logged and the next one tries again."""
     store = Store.open(process.settings.database_url.get_secret_value())
     placer, watcher = Placer(store, process.client), Watcher(store, process.client)
     loops = [
         _place(placer),
         _every(WATCH_SECONDS, watcher.watch_hosts),
         _every(RECONCILE_SECONDS, watcher.reconcile),
+        _every(RECONCILE_SECONDS, watcher.reconcile_builds),
     ]
     tasks = [asyncio.create_task(loop) for loop in loops]
     await process.stop.wait()

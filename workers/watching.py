@@ -17,7 +17,7 @@ from fleetwide.models.containers import (
     JobHeader,
     TaskState,
 )
-from fleetwide.store import hosts, jobs
+from fleetwide.store import hosts, jobs, releases
 from fleetwide.store.session import Store
 from fleetwide.store.tables import JobRow
 
@@ -80,6 +80,21 @@ class Watcher:
                 status = description.status if description else None
             if status is not WorkflowExecutionStatus.RUNNING:
                 self._close(job, status.name.lower() if status else "gone")
+
+    async def reconcile_builds(self) -> None:
+        """Book OS builds as failed whose workflow ended without a word: their claims are free."""
+        before = datetime.now(UTC) - self.reconcile_after
+        with self.store.read() as session:
+            building = [r for r in releases.building(session) if r.created_at < before]
+        for row in building:
+            description = await self._describe(row.workflow_id, row.run_id)
+            if description and description.status is WorkflowExecutionStatus.RUNNING:
+                continue
+            status = description.status if description else None
+            log.info("closing a build whose workflow is over", workflow_id=row.workflow_id)
+            with self.store.write() as session:
+                ended = status.name.lower() if status else "gone"
+                releases.abandon(session, row, f"the workflow is {ended}", now=datetime.now(UTC))
 
     def _close(self, job: JobRow, status: str) -> None:
         log.info("closing the rows of a workflow that is over", workflow_id=job.workflow_id)

@@ -112,11 +112,19 @@ class OSRetention:
             if not request.dry_run:
                 await self._retire(one.release)
             retired.append(one.release.version)
+        swept: list[str] = []
+        if not request.dry_run:
+            swept = await steps.in_cloud(
+                AmiActivities.sweep_cloud,
+                LineQuery(name=request.name),
+                "remove what cut-off builds left in the cloud",
+            )
         workflow.set_current_details(
-            f"**{request.name}**: {len(retired)} retired, {len(kept)} kept because they are in use"
+            f"**{request.name}**: {len(retired)} retired, {len(kept)} kept because they are in "
+            f"use, {len(swept)} leftovers removed"
         )
         return RetentionReport(
-            name=request.name, retired=retired, kept=kept, dry_run=request.dry_run
+            name=request.name, retired=retired, kept=kept, swept=swept, dry_run=request.dry_run
         )
 
     async def _instances(self, release: OSRelease) -> list[str]:

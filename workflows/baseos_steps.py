@@ -83,9 +83,7 @@ async def on_builder(
     )
 
 
-async def in_cloud(
-    activity: Any, argument: Any, summary: str, policy: RetryPolicy = CLOUD
-) -> Any:
+async def in_cloud(activity: Any, argument: Any, summary: str, policy: RetryPolicy = CLOUD) -> Any:
     """A step that waits for EC2."""
     return await workflow.execute_activity_method(
         activity,

@@ -81,7 +81,7 @@ def wanted(spec: OSImageSpec, face: Face) -> list[str]:
 
 def included(spec: OSImageSpec, face: Face, available: set[str]) -> list[str]:
     """The names alone, as mmdebstrap's ``--include`` takes them."""
-    names = [word for word in wanted(spec, face) if not word.startswith("?") and word != "apt"]
+    names = [word for word in wanted(spec, face) if not word.startswith("?")]
     return names + optional(face, available)
 
 

@@ -146,4 +146,6 @@ class RetentionReport(Record):
     name: str
     retired: list[str]
     kept: list[KeptRelease]
+    swept: list[str] = []
+    """AMIs and snapshots that a build left behind which was cut off."""
     dry_run: bool = False

@@ -45,6 +45,7 @@ APT::Install-Recommends "false";
 APT::Get::AllowUnauthenticated "false";
 Acquire::Languages "none";
 Acquire::Retries "2";
+Acquire::ForceHash "SHA256";
 {more}
 """
 _MISSING = re.compile(r"^E: Unable to locate package (\S+)|^E: Package '(\S+)' has no installation")

@@ -1,6 +1,7 @@
 """OS releases and the channels that point at them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -141,6 +142,40 @@ def give_up(session: Session, row: OSReleaseRow, same_as: str, *, now: datetime)
     message = f"nothing has changed since {row.name} {same_as}; nothing was built"
     events.append(session, row.workflow_id, "noChange", message, at=now)
     session.delete(row)
+
+
+def building(session: Session) -> Sequence[OSReleaseRow]:
+    """Every claim on a version that a build still holds."""
+    query = select(OSReleaseRow).where(OSReleaseRow.state == ReleaseState.BUILDING)
+    return session.exec(query).all()
+
+
+def abandon(session: Session, row: OSReleaseRow, reason: str, *, now: datetime) -> None:
+    """Book a build as failed whose own workflow cannot do it any more."""
+    known = of_run(session, row.workflow_id, row.run_id)
+    if known is None or known.state != ReleaseState.BUILDING:
+        return
+    known.state = ReleaseState.FAILED
+    known.release = {**known.release, "state": ReleaseState.FAILED, "reason": reason}
+    session.add(known)
+    events.append(session, row.workflow_id, "failed", f"{row.name} {row.version}: {reason}", at=now)
+
+
+@dataclass(frozen=True)
+class CloudOwners:
+    """Where a line publishes AMIs, and the workflows whose AMIs and snapshots are wanted there."""
+
+    regions: list[str]
+    workflow_ids: set[str]
+
+
+def cloud_owners(session: Session, name: str) -> CloudOwners:
+    """Whose things in the cloud stay: builds at work, and releases that were not taken back."""
+    rows = session.exec(select(OSReleaseRow).where(OSReleaseRow.name == name)).all()
+    regions = {region for row in rows for region in (row.spec.get("ami") or {}).get("regions", [])}
+    return CloudOwners(
+        sorted(regions), {row.workflow_id for row in rows if row.state in WORTH_KEEPING}
+    )
 
 
 def latest(session: Session, name: str) -> OSReleaseRow | None:
