@@ -9,7 +9,18 @@ from fastapi.responses import RedirectResponse
 from api import problems
 from api.deps import Platform
 from api.middleware import RequestEdge
-from api.routers import bakery, baseos, batch, containers, events, operations, registry
+from api.routers import (
+    bakery,
+    baseos,
+    baseos_details,
+    baseos_lines,
+    baseos_moves,
+    batch,
+    containers,
+    events,
+    operations,
+    registry,
+)
 from fleetwide import __version__
 from fleetwide.models.documents import Problem
 from fleetwide.settings import Settings
@@ -20,6 +31,18 @@ Every start answers `202` with an operation; `?wait=<seconds>` waits for its end
 `application/problem+json` with a stable `code`, the wrong `fields`, and a `hint` to paste.
 """
 ERRORS = (404, 409, 422, 503)
+ROUTERS = (
+    baseos,
+    baseos_moves,
+    baseos_details,
+    baseos_lines,
+    bakery,
+    containers,
+    batch,
+    registry,
+    events,
+    operations,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -42,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(RequestEdge)
-    for module in (baseos, bakery, containers, batch, registry, events, operations):
+    for module in ROUTERS:
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

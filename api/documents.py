@@ -1,6 +1,7 @@
 """Rows of the database as the API's documents."""
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from sqlmodel import Session
 
@@ -19,7 +20,8 @@ from fleetwide.models.documents import (
     ReleaseDocument,
     TaskDocument,
 )
-from fleetwide.models.os_releases import Channel
+from fleetwide.models.os_documents import DocumentEntry
+from fleetwide.models.os_releases import Attachment, Channel
 from fleetwide.settings import Settings
 from fleetwide.store import children, jobs, releases
 from fleetwide.store.tables import (
@@ -35,8 +37,22 @@ from fleetwide.store.tables import (
 
 def release_document(settings: Settings, session: Session, row: OSReleaseRow) -> ReleaseDocument:
     release = releases.to_model(session, row)
-    links = links_of(settings, row.workflow_id, row.run_id)
+    page = release_page(row.name, row.version)
+    links = {**links_of(settings, row.workflow_id, row.run_id), "self": page}
+    if release.lock is not None:
+        links |= {part: f"{page}/{part}" for part in ("lock", "diff", "documents")}
     return ReleaseDocument(**release.model_dump(), run_id=row.run_id, links=links)
+
+
+def release_page(name: str, version: str) -> str:
+    """The page of a release; a scheduled build's workflow is not named after it."""
+    return f"/v1/os/releases/{quote(name)}/{quote(version)}"
+
+
+def document_entry(release: ReleaseDocument, attachment: Attachment) -> DocumentEntry:
+    name = attachment.key.rpartition("/")[2]
+    page = f"{release.links['documents']}/{quote(name)}"
+    return DocumentEntry(**attachment.model_dump(), name=name, links={"self": page})
 
 
 def channel_document(row: ChannelRow) -> ChannelDocument:
@@ -44,6 +60,7 @@ def channel_document(row: ChannelRow) -> ChannelDocument:
         name=row.name,
         channel=Channel(row.channel),
         version=row.version,
+        revision=row.revision,
         updated_at=row.updated_at,
     )
 

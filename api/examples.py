@@ -8,14 +8,52 @@ _CONTAINER = {
     "resources": {"cpu": 0.25, "memory": "64MiB"},
 }
 
+_OS = {"name": "baseos", "distribution": "debian", "suite": "bookworm"}
 OS_SPEC: dict[str, Example] = {
-    "debian": {
-        "summary": "A small Debian",
-        "value": {"name": "baseos", "distribution": "debian", "suite": "bookworm"},
-    }
+    "debian": {"summary": "A small Debian", "value": _OS},
+    "both": {
+        "summary": "A container base and a bootable VM from one set of packages",
+        "value": {
+            **_OS,
+            "packages": ["ca-certificates"],
+            "targets": ["container", "vm"],
+            "vm": {"size": "2GiB", "boot": "uefi"},
+            "promotion": {"soak_hours": 24, "automatic": True},
+        },
+    },
 }
 PROMOTE: dict[str, Example] = {
-    "stable": {"summary": "Make it the stable release", "value": {"channel": "stable"}}
+    "stable": {
+        "summary": "Make it the stable release",
+        "value": {"reason": "canary is fine", "by": "ana"},
+    },
+    "expected": {
+        "summary": "Only when stable points at that release now; skip what is left of the soak",
+        "value": {
+            "expected": "20261122.1",
+            "emergency": True,
+            "reason": "CVE-2026-0001",
+            "by": "ana",
+        },
+    },
+}
+STAND: dict[str, Example] = {
+    "reason": {
+        "summary": "Kept with the release",
+        "value": {"reason": "breaks DNS in some offices", "by": "ana"},
+    }
+}
+RETENTION: dict[str, Example] = {
+    "look": {
+        "summary": "What would go, by the line's own policy",
+        "value": {"name": "baseos", "dry_run": True},
+    }
+}
+SCHEDULE: dict[str, Example] = {
+    "line": {
+        "summary": "A build at night, a look for security fixes every quarter of an hour",
+        "value": {"spec": _OS, "daily_at": "03:00", "security_minutes": 15, "retention": True},
+    }
 }
 BAKE_SPEC: dict[str, Example] = {
     "wheel": {

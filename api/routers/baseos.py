@@ -1,52 +1,50 @@
-"""BaseOS: builds, releases and channels."""
+"""BaseOS: builds, plans and releases."""
 
 import asyncio
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
-from sqlmodel import Session
 from starlette.concurrency import run_in_threadpool
 from temporalio.client import WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
+from ulid import ULID
 
 from api import lifecycles
 from api.deps import CursorDep, LimitQuery, Platform, PlatformDep, WaitQuery, next_cursor
-from api.documents import channel_document, release_document
-from api.examples import KILL, OS_SPEC, PROMOTE
+from api.documents import release_document
+from api.examples import OS_SPEC
 from api.lifecycles import Start
-from api.starts import answer
+from api.releases import FREE_STATES, check_spec, find_release
+from api.starts import answer, start_and_answer
 from fleetwide.baseos.versions import next_version
 from fleetwide.errors import Conflict
 from fleetwide.models.baseos import OSImageSpec
-from fleetwide.models.containers import KillRequest
-from fleetwide.models.documents import (
-    ChannelDocument,
-    Operation,
-    OperationStatus,
-    Page,
-    ReleaseDocument,
-)
-from fleetwide.models.os_releases import PromoteRequest, ReleaseState
-from fleetwide.store import channels, releases
+from fleetwide.models.documents import Operation, OperationStatus, Page, ReleaseDocument
+from fleetwide.models.os_releases import ReleaseState
+from fleetwide.store import releases
 from fleetwide.temporal import search_attributes as attributes
 
 POLL_SECONDS = 0.3
 MAX_VERSION_TRIES = 20
-# A version may be built again only when nothing came of it.
-FREE_STATES = frozenset({ReleaseState.FAILED, ReleaseState.WITHDRAWN})
+UNFINISHED = FREE_STATES | {ReleaseState.BUILDING}
+"""With a failed build in the books its workflow is about to end, and will say why."""
 
 router = APIRouter(prefix="/v1/os", tags=["baseos"])
+
+SpecBody = Annotated[OSImageSpec, Body(openapi_examples=OS_SPEC)]
 
 
 @router.post("/builds", status_code=202)
 async def build(
-    platform: PlatformDep,
-    response: Response,
-    spec: Annotated[OSImageSpec, Body(openapi_examples=OS_SPEC)],
-    wait: WaitQuery = 0,
+    platform: PlatformDep, response: Response, spec: SpecBody, wait: WaitQuery = 0
 ) -> Operation:
-    """Build an OS release. Done means: it is on the candidate channel."""
+    """Build an OS release. Done means: it is on the candidate channel, and may be promoted.
+
+    When nothing has changed since an earlier release, nothing is built: the operation completes
+    with that release as its result, and its `outcome` is `noChange`.
+    """
+    check_spec(spec)
     handle = await _start(platform, spec)
     await _wait_for_candidate(platform, handle, wait)
     return await answer(platform, response, handle.id)
@@ -93,7 +91,8 @@ def _start_of(spec: OSImageSpec, version: str) -> Start:
         workflow_id=f"os/{spec.name}/{version}",
         spec=spec,
         summary=f"{spec.name} {version}: {spec.distribution} {spec.suite} {spec.architecture}",
-        reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+        # The books guard versions; a build that found no change leaves its id but no release.
+        reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         unique=True,
         attributes=attributes.pairs(
             {
@@ -123,7 +122,32 @@ async def _wait_for_candidate(
 def _is_built(platform: Platform, handle: WorkflowHandle[object, object]) -> bool:
     with platform.store.read() as session:
         row = releases.of_run(session, handle.id, handle.first_execution_run_id or "")
-    return row is not None and row.state != ReleaseState.BUILDING
+    return row is not None and row.state not in UNFINISHED
+
+
+@router.post("/plans", status_code=202)
+async def plan(
+    platform: PlatformDep, response: Response, spec: SpecBody, wait: WaitQuery = 0
+) -> Operation:
+    """What a build would do now: sources, lock, changes, and whether it would find no change.
+
+    Nothing is built. The operation's result is a `PlanPreview`.
+    """
+    check_spec(spec)
+    start = Start(
+        workflow_type="OSImagePlan",
+        workflow_id=f"os-plan/{spec.name}/{str(ULID()).lower()}",
+        spec=spec,
+        summary=f"what a build of {spec.name} would do",
+        attributes=attributes.pairs(
+            {
+                attributes.APP: spec.name,
+                attributes.OWNER: spec.owner,
+                attributes.PRODUCT: "baseos",
+            }
+        ),
+    )
+    return await start_and_answer(platform, response, start, wait)
 
 
 @router.get("/releases")
@@ -140,47 +164,7 @@ def list_releases(
     return Page(items=items, next=next_cursor(items, limit, rows[-1].id if rows else None))
 
 
-@router.get("/channels")
-def list_channels(platform: PlatformDep, name: str | None = None) -> Page[ChannelDocument]:
-    """Channels of one line or of all."""
-    with platform.store.read() as session:
-        return Page(items=[channel_document(row) for row in channels.listing(session, name)])
-
-
 @router.get("/releases/{name}/{pointer}")
 def get_release(platform: PlatformDep, name: str, pointer: str) -> ReleaseDocument:
     """One release by its version, a channel or its digest; also one that is still building."""
-    with platform.store.read() as session:
-        return _document(platform, session, name, pointer)
-
-
-def _document(platform: Platform, session: Session, name: str, pointer: str) -> ReleaseDocument:
-    row = releases.find(session, name, pointer) or releases.resolve(session, name, pointer)
-    return release_document(platform.settings, session, row)
-
-
-@router.post("/releases/{name}/{pointer}/promote")
-async def promote(
-    platform: PlatformDep,
-    name: str,
-    pointer: str,
-    request: Annotated[PromoteRequest, Body(openapi_examples=PROMOTE)],
-) -> ReleaseDocument:
-    """Let a channel point at the release."""
-    release = await run_in_threadpool(get_release, platform, name, pointer)
-    await lifecycles.update(platform, release.workflow_id, "promote", request)
-    return await run_in_threadpool(get_release, platform, name, release.version)
-
-
-@router.post("/releases/{name}/{version}/cancel", status_code=202)
-async def cancel(
-    platform: PlatformDep,
-    response: Response,
-    name: str,
-    version: str,
-    request: Annotated[KillRequest, Body(openapi_examples=KILL)],
-) -> Operation:
-    """Stop a build, or withdraw a candidate that is still open for promotion."""
-    workflow_id = f"os/{name}/{version}"
-    await lifecycles.cancel(platform, workflow_id, request.reason)
-    return await answer(platform, response, workflow_id)
+    return find_release(platform, name, pointer)

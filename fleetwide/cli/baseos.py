@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from fleetwide.cli import output
+from fleetwide.cli import baseos_lines, baseos_reports, output
+from fleetwide.cli.baseos_cards import RELEASES, show_release
+from fleetwide.cli.baseos_options import By, Line, Pointer, Why, person, stand
 from fleetwide.cli.context import (
     Cursor,
     File,
@@ -16,34 +18,14 @@ from fleetwide.cli.context import (
     noun,
     reason_or_default,
 )
-from fleetwide.cli.output import Card, Column, Format, View
+from fleetwide.cli.output import Card, Format
 from fleetwide.cli.problems import raise_failure
 from fleetwide.cli.specs import merge, parse, read_spec
 from fleetwide.models.baseos import OSImageSpec
-from fleetwide.models.documents import Operation, ReleaseDocument
-from fleetwide.models.os_releases import Channel
+from fleetwide.models.documents import Operation
+from fleetwide.models.os_releases import PromoteRequest
 
 app = noun("Operating system releases (BaseOS).")
-
-Line = Annotated[str, typer.Argument(help="The line of releases, for example baseos.")]
-Pointer = Annotated[str, typer.Argument(help="A version, a channel or a digest.")]
-
-RELEASES = View[ReleaseDocument](
-    columns=(
-        Column("NAME", lambda item: item.name),
-        Column("VERSION", lambda item: item.version),
-        Column("STATE", lambda item: item.state),
-        Column("CHANNELS", lambda item: ",".join(item.channels)),
-        Column("OS", lambda item: f"{item.distribution} {item.suite}"),
-        Column("PACKAGES", lambda item: item.package_count),
-        Column("DIGEST", lambda item: output.short_digest(item.image_digest)),
-        Column("CREATED", lambda item: item.created_at),
-        Column("ARCHITECTURE", lambda item: item.architecture, wide=True),
-        Column("SIZE", lambda item: output.size(item.uncompressed_size), wide=True),
-        Column("WORKFLOW", lambda item: item.workflow_id, wide=True),
-    ),
-    name=lambda item: f"{item.name}:{item.version}",
-)
 
 
 @app.command()
@@ -57,10 +39,14 @@ def build(  # noqa: PLR0913 - one parameter per option of the command line
     package: Annotated[list[str] | None, typer.Option(help="One more package; repeatable.")] = None,
     mirror: Annotated[str | None, typer.Option(help="Package mirror.")] = None,
     owner: Annotated[str | None, typer.Option(help="Who answers for it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build even if nothing changed.")] = False,
     wait: Wait = True,
     style: Output = Format.TABLE,
 ) -> None:
-    """Build a release; it ends on the candidate channel."""
+    """Build a release; it ends on the candidate channel.
+
+    When nothing has changed since an earlier release, nothing is built and that one is shown.
+    """
     flags = {
         "name": name,
         "suite": suite,
@@ -69,6 +55,7 @@ def build(  # noqa: PLR0913 - one parameter per option of the command line
         "packages": package,
         "mirror": mirror,
         "owner": owner,
+        "force": force or None,
     }
     spec = parse(OSImageSpec, merge(read_spec(file), flags))
     with client() as api:
@@ -85,6 +72,22 @@ def build(  # noqa: PLR0913 - one parameter per option of the command line
         show_release(release, style)
 
 
+@app.command()
+def validate(file: File = None, style: Output = Format.YAML) -> None:
+    """Check a spec without a platform; print it with all defaults."""
+    # Imported here, so that --help and completion stay quick.
+    from fleetwide.baseos.amis import check_ami_tags  # noqa: PLC0415
+    from fleetwide.baseos.suites import check_suite  # noqa: PLC0415
+
+    spec = parse(OSImageSpec, read_spec(file))
+    check_suite(spec)
+    check_ami_tags(spec.ami.tags if spec.ami else {})
+    output.values(spec, style)
+
+
+app.command("plan")(baseos_reports.plan)
+
+
 @app.command("list")
 def list_releases(
     name: Annotated[str | None, typer.Option(help="Only this line.")] = None,
@@ -99,29 +102,83 @@ def list_releases(
 
 @app.command()
 def show(name: Line, pointer: Pointer, style: Output = Format.TABLE) -> None:
-    """Show one release."""
+    """Show every part of one release."""
     with client() as api:
         show_release(api.os.get(name, pointer), style)
 
 
 @app.command()
-def promote(
+def promote(  # noqa: PLR0913 - one parameter per option of the command line
     name: Line,
     pointer: Pointer = "candidate",
-    channel: Annotated[Channel, typer.Option(help="The channel that shall point at it.")] = (
-        Channel.STABLE
-    ),
+    *,
+    expected: Annotated[
+        str | None, typer.Option(help="Only if stable points at this version now.")
+    ] = None,
+    emergency: Annotated[
+        bool, typer.Option("--emergency", help="Skip what is left of the soak.")
+    ] = False,
+    reason: Reason = None,
+    by: By = None,
     style: Output = Format.TABLE,
 ) -> None:
-    """Let a channel point at a release; without a version the candidate is taken."""
+    """Make a release the stable one; unset means the candidate.
+
+    To roll back: fleetwide os promote baseos previous --reason "breaks DNS"
+    """
+    request = PromoteRequest(
+        expected=expected, emergency=emergency, reason=reason or "", by=person(by)
+    )
     with client() as api:
-        show_release(api.os.promote(name, pointer, channel), style)
+        show_release(api.os.promote(name, pointer, request), style)
+
+
+@app.command()
+def hold(
+    name: Line, pointer: Pointer, *, reason: Why, by: By = None, style: Output = Format.TABLE
+) -> None:
+    """Keep a release from promotion until unhold."""
+    with client() as api:
+        show_release(api.os.hold(name, pointer, stand(reason, by)), style)
+
+
+@app.command()
+def unhold(
+    name: Line, pointer: Pointer, *, reason: Why, by: By = None, style: Output = Format.TABLE
+) -> None:
+    """Let a held release be promoted again."""
+    with client() as api:
+        show_release(api.os.unhold(name, pointer, stand(reason, by)), style)
+
+
+@app.command()
+def revoke(
+    name: Line, pointer: Pointer, *, reason: Why, by: By = None, style: Output = Format.TABLE
+) -> None:
+    """Let nobody use a release any more.
+
+    Its channels and its AMIs go, for good.
+    """
+    with client() as api:
+        show_release(api.os.revoke(name, pointer, stand(reason, by)), style)
+
+
+@app.command()
+def retire(
+    name: Line, pointer: Pointer, *, reason: Why, by: By = None, style: Output = Format.TABLE
+) -> None:
+    """Remove a release that nobody needs.
+
+    Its AMIs and its stored disk go, for good.
+    """
+    with client() as api:
+        show_release(api.os.retire(name, pointer, stand(reason, by)), style)
 
 
 @app.command()
 def cancel(
     name: Line,
-    version: Annotated[str, typer.Argument()],
+    version: Annotated[str, typer.Argument(help="A version.")],
     reason: Reason = None,
     style: Output = Format.TABLE,
 ) -> None:
@@ -130,20 +187,15 @@ def cancel(
         show_operation(api.os.cancel(name, version, reason_or_default(reason)), style)
 
 
-def show_release(release: ReleaseDocument, style: Format) -> None:
-    rows = (
-        ("release", f"{release.name} {release.version}"),
-        ("state", release.state),
-        ("channels", ", ".join(release.channels)),
-        ("os", f"{release.distribution} {release.suite} {release.architecture}"),
-        ("image", release.reference if release.image_digest else None),
-        ("packages", release.package_count or None),
-        ("size", output.size(release.uncompressed_size) if release.uncompressed_size else None),
-        ("created", release.created_at),
-        ("promoted", release.promoted_at),
-        ("web ui", release.links.get("ui")),
-    )
-    output.record(release, Card(f"{release.name}:{release.version}", rows), style)
+app.command("diff")(baseos_reports.diff)
+app.command("lock")(baseos_reports.lock)
+app.command("fixes")(baseos_reports.fixes)
+app.command("console")(baseos_reports.console)
+app.command("documents")(baseos_reports.documents)
+app.command("channels")(baseos_lines.channels)
+app.command("history")(baseos_lines.history)
+app.add_typer(baseos_lines.schedule, name="schedule")
+app.command("retain")(baseos_lines.retain)
 
 
 def show_operation(operation: Operation, style: Format) -> None:

@@ -1,10 +1,11 @@
 """Waiting for lifecycles, and telling how they ended."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetwide.cli import output
 from fleetwide.cli.context import going_on, until
+from fleetwide.cli.problems import raise_failure
 from fleetwide.errors import NotFound
 from fleetwide.models.batch import BatchState, ChildState
 from fleetwide.models.containers import TaskState
@@ -15,10 +16,12 @@ from fleetwide.models.documents import (
     ReleaseDocument,
     TaskDocument,
 )
-from fleetwide.models.os_releases import ReleaseState
+from fleetwide.models.os_releases import BuildOutcome, OSRelease, ReleaseState
 
 if TYPE_CHECKING:
     from fleetwide.client import Client
+
+UNFINISHED = frozenset({ReleaseState.BUILDING, ReleaseState.FAILED, ReleaseState.WITHDRAWN})
 
 
 def wait_for_task(client: "Client", task_id: str) -> TaskDocument:
@@ -87,32 +90,63 @@ def _operation_sentence(operation: Operation) -> str:
     return f"{operation.summary}, {operation.status}{told}"
 
 
+def wait_for_report(client: "Client", operation: Operation, title: str) -> Any:
+    """The operation's result, once it has ended well; its failure is raised."""
+    with going_on(operation.links.get("ui", "")), output.step(title) as step:
+        ended = until(
+            lambda: client.operation(operation.workflow_id),
+            _operation_over,
+            lambda seen: seen.progress or seen.status,
+            step,
+        )
+    raise_failure(ended)
+    return ended.result
+
+
 def wait_for_release(
     client: "Client", operation: Operation
 ) -> tuple[ReleaseDocument | None, Operation]:
-    """Wait until the release is a candidate, or the build is over without one."""
+    """Wait until the release is a candidate, or the build is over without one.
+
+    Where nothing has changed, it says so, and answers with the release that there is already.
+    """
     name, _, version = operation.id.partition("/")
 
     def read() -> tuple[ReleaseDocument | None, Operation]:
         newest = client.operation(operation.workflow_id)
         try:
-            return client.os.get(name, version), newest
+            found = client.os.get(name, version)
         except NotFound:
             return None, newest
+        # A version whose build failed before is in the books until the new build claims it.
+        return (found if found.run_id == newest.run_id else None), newest
 
     with going_on(f"fleetwide os show {name} {version}"), output.step(f"{name} {version}") as step:
-        return until(read, _build_over, _build_sentence, step)
+        release, ended = until(read, _build_over, _build_sentence, step)
+    same = _unchanged(ended)
+    if same is not None:
+        output.note(f"no change: nothing was built; {same.name} {same.version} is the same")
+        release = client.os.get(same.name, same.version)
+    return release, ended
+
+
+def _unchanged(operation: Operation) -> OSRelease | None:
+    """The earlier release that made the build needless."""
+    if operation.status is not OperationStatus.COMPLETED:
+        return None
+    release = OSRelease.model_validate(operation.result)
+    return release if release.outcome is BuildOutcome.NO_CHANGE else None
 
 
 def _build_over(seen: tuple[ReleaseDocument | None, Operation]) -> bool:
+    # A failed build is over when its workflow is, which then tells why.
     release, operation = seen
-    built = release is not None and release.state is not ReleaseState.BUILDING
-    return built or _operation_over(operation)
+    return _operation_over(operation) or (release is not None and release.state not in UNFINISHED)
 
 
 def _build_sentence(seen: tuple[ReleaseDocument | None, Operation]) -> str:
     release, operation = seen
-    if _operation_over(operation) and operation.status is not OperationStatus.COMPLETED:
-        return operation.status
+    if _operation_over(operation) and _unchanged(operation) is None:
+        return release.state if release else operation.status
     state = release.state if release else "accepted"
     return f"{state}: {operation.progress}" if operation.progress else state

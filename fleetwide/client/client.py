@@ -6,14 +6,13 @@ from typing import Self, TypeVar
 
 import httpx2
 
+from fleetwide.client.os import OSClient
 from fleetwide.client.transport import Query, Transport, segment
 from fleetwide.models.bakery import BakeSpec
-from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.batch import BatchJobSpec, Child
 from fleetwide.models.containers import ContainerTaskSpec, KillRequest
 from fleetwide.models.documents import (
     ArtifactDocument,
-    ChannelDocument,
     EventDocument,
     Health,
     HostDocument,
@@ -23,13 +22,11 @@ from fleetwide.models.documents import (
     LogEnd,
     Operation,
     Page,
-    ReleaseDocument,
     Repository,
     ResolvedReference,
     TagDocument,
     TaskDocument,
 )
-from fleetwide.models.os_releases import Channel, PromoteRequest
 from fleetwide.settings import get_settings
 
 Item = TypeVar("Item")
@@ -81,45 +78,6 @@ class Client:
     def health(self) -> Health:
         """What answers and what does not; an unhealthy platform is an answer too."""
         return self._transport.get("/healthz", Health, also=frozenset({503}))
-
-
-class OSClient:
-    """Operating system releases."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def build(self, spec: OSImageSpec, *, wait: float = 0) -> Operation:
-        """Start a build; waits up to ``wait`` seconds for the candidate."""
-        return self._transport.post("/v1/os/builds", Operation, wait=wait, body=spec)
-
-    def list(
-        self, *, name: str | None = None, cursor: str | None = None, limit: int = 50
-    ) -> Page[ReleaseDocument]:
-        query: Query = {"name": name, "cursor": cursor, "limit": limit}
-        return self._transport.get("/v1/os/releases", Page[ReleaseDocument], query)
-
-    def channels(self, name: str | None = None) -> Page[ChannelDocument]:
-        return self._transport.get("/v1/os/channels", Page[ChannelDocument], {"name": name})
-
-    def get(self, name: str, pointer: str) -> ReleaseDocument:
-        """A release by version, channel or digest."""
-        return self._transport.get(self._path(name, pointer), ReleaseDocument)
-
-    def promote(
-        self, name: str, pointer: str, channel: Channel = Channel.STABLE
-    ) -> ReleaseDocument:
-        body = PromoteRequest(channel=channel)
-        return self._transport.post(
-            f"{self._path(name, pointer)}/promote", ReleaseDocument, body=body
-        )
-
-    def cancel(self, name: str, version: str, reason: str) -> Operation:
-        body = KillRequest(reason=reason)
-        return self._transport.post(f"{self._path(name, version)}/cancel", Operation, body=body)
-
-    def _path(self, name: str, pointer: str) -> str:
-        return f"/v1/os/releases/{segment(name)}/{segment(pointer)}"
 
 
 class BakeryClient:

@@ -60,16 +60,24 @@ class Transport:
     ) -> Answer:
         """POST; ``wait`` in seconds is sent along, and waited for."""
         if body is not None:
-            # What was not given stays away: the API knows the defaults.
-            request["json"] = body.model_dump(mode="json", exclude_unset=True)
+            request["json"] = _sent(body)
         params = dict(_given(query))
         if wait:
             params["wait"] = wait
             request["timeout"] = httpx2.Timeout(READ_SECONDS + wait, connect=CONNECT_SECONDS)
         return self._read(self._send("POST", path, params=params, **request), answer)
 
+    def put(self, path: str, answer: type[Answer], body: BaseModel) -> Answer:
+        return self._read(self._send("PUT", path, json=_sent(body)), answer)
+
+    def delete(self, path: str) -> None:
+        self._send("DELETE", path)
+
     def text(self, path: str, query: Query | None = None) -> str:
         return self._send("GET", path, params=_given(query)).text
+
+    def content(self, path: str) -> bytes:
+        return self._send("GET", path).content
 
     def events(self, path: str, query: Query | None = None) -> Iterator[httpx2.ServerSentEvent]:
         """Server-sent events; a broken connection is taken up again behind the last event."""
@@ -155,6 +163,11 @@ def error_from(problem: Problem) -> FleetwideError:
     if problem.status == 500:
         message = f"{message} (request {problem.request_id})"
     return cls(message, hint=problem.hint, fields=tuple(problem.fields))
+
+
+def _sent(body: BaseModel) -> Any:
+    """What was given: what was not stays away, for the API knows the defaults."""
+    return body.model_dump(mode="json", exclude_unset=True)
 
 
 def _given(query: Query | None) -> dict[str, str | int | float | bool]:
