@@ -49,7 +49,7 @@ from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.os_builds import Workshop, build_container, build_vm
 from fleetwide.providers.os_documents import Archive, publish_documents
 from fleetwide.providers.os_locks import LockResolver
-from fleetwide.providers.progress import span
+from fleetwide.providers.progress import meanwhile, span
 from fleetwide.providers.qemu import boot_test
 from fleetwide.providers.qemu_command import Accelerator, BootRequest
 from fleetwide.providers.signing import load_or_create_key
@@ -111,10 +111,13 @@ class OSBuildActivities:
         """Build the VM image and store its disk, for any builder to go on with."""
         with self._workshop(locked, "vm") as shop:
             packed = build_vm(locked, shop, span(heartbeat, 0.0, 0.95))
-            heartbeat("storing the disk", 0.95)
             disk = packed.built.disk
             if not self.objects.exists(disk.key):
-                self.objects.put_file(disk.key, packed.path)
+                meanwhile(
+                    heartbeat,
+                    "storing the disk",
+                    lambda: self.objects.put_file(disk.key, packed.path),
+                )
         return packed.built
 
     @activity.defn(name="baseos.test_boot", no_thread_cancel_exception=True)

@@ -3,7 +3,6 @@
 Signatures, checksums and expiry dates of the archives are checked by apt itself.
 """
 
-import fcntl
 import os
 import re
 import subprocess
@@ -18,6 +17,7 @@ from fleetwide.baseos.suites import is_archived, source_line
 from fleetwide.errors import BuildFailed, InvalidInput, PlatformError
 from fleetwide.models.baseos import Architecture
 from fleetwide.models.os_locks import LockedSource
+from fleetwide.providers.file_locks import locked
 from fleetwide.providers.progress import Progress
 from fleetwide.providers.sandbox import Finished, run_isolated
 
@@ -66,12 +66,11 @@ class AptArchive:
         self._sources = sources
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, progress: Progress) -> Iterator[None]:
         """Lay the folder out and keep other processes from it."""
         for name in ("etc/none.d", "state/lists/partial", "cache/archives/partial", "log"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
-        with (self._folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._folder / "lock", progress, "waiting for another question to apt"):
             (self._folder / "status").write_text("")
             lines = "".join(f"{source_line(source)}\n" for source in self._sources)
             (self._folder / "etc/sources.list").write_text(lines)

@@ -1,17 +1,14 @@
 """Unpacked base layers on a builder, fetched once each."""
 
-import fcntl
 import hashlib
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fleetwide.errors import PlatformError, RegistryUnavailable
 from fleetwide.models.bakery import BaseImage
 from fleetwide.providers.distribution import RegistryClient
-from fleetwide.providers.progress import INTERVAL_SECONDS, Progress, Throttled
+from fleetwide.providers.file_locks import locked
+from fleetwide.providers.progress import Progress, Throttled
 from fleetwide.providers.sandbox import run_isolated
 from fleetwide.registry.digests import PREFIX, hex_of
 
@@ -34,7 +31,9 @@ class BaseCache:
         if ready.is_dir():
             return ready
         self._root.mkdir(parents=True, exist_ok=True)
-        with _locked(self._root / f"{name}.lock", progress):
+        with locked(
+            self._root / f"{name}.lock", progress, "waiting for the base that another bake fetches"
+        ):
             if not ready.is_dir():
                 self._fill(base, ready, progress)
         return ready
@@ -68,20 +67,6 @@ class BaseCache:
             raise RegistryUnavailable(
                 f"{base.repository}: the registry sent {PREFIX}{seen.hexdigest()} for {digest}"
             )
-
-
-@contextmanager
-def _locked(path: Path, progress: Progress) -> Iterator[None]:
-    with path.open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                progress("waiting for the base that another bake fetches", None)
-                time.sleep(INTERVAL_SECONDS)
-            else:
-                break
-        yield
 
 
 def _untar(packed: Path, tree: Path, progress: Progress) -> None:

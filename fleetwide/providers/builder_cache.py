@@ -1,11 +1,8 @@
 """What a builder keeps between builds: tools and disks; the oldest goes when it is too much."""
 
-import fcntl
 import gzip
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fleetwide.baseos.locks import lock_digest
@@ -13,10 +10,11 @@ from fleetwide.errors import PlatformError
 from fleetwide.models.baseos import Face
 from fleetwide.models.os_releases import DiskImage
 from fleetwide.providers.disks import digest_disk
+from fleetwide.providers.file_locks import locked
 from fleetwide.providers.mmdebstrap import LockedBuild, bootstrap
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.pool import Pool
-from fleetwide.providers.progress import INTERVAL_SECONDS, Progress, Throttled
+from fleetwide.providers.progress import Progress, Throttled, meanwhile
 from fleetwide.registry.digests import hex_of
 
 # A build that runs now may still need what was touched this recently.
@@ -24,6 +22,7 @@ RECENT_SECONDS = 3600
 FAILED_TREES_SECONDS = 24 * 3600
 PIECE = 1024 * 1024
 TRIMMED = ("disks", "pool", "tools")
+WAITING = "waiting for another build that makes the same"
 
 
 class BuilderCache:
@@ -38,7 +37,7 @@ class BuilderCache:
         """The tree of the lock's own disk tools; unpacked once per set of packages."""
         lock = build.lock.model_copy(update={"packages": build.lock.of(Face.TOOLS)})
         ready = self.folder / "tools" / hex_of(lock_digest(lock))
-        with _locked(ready.with_suffix(".lock"), progress):
+        with locked(ready.with_suffix(".lock"), progress, WAITING):
             if not ready.is_dir():
                 partial = ready.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
@@ -55,7 +54,7 @@ class BuilderCache:
         """The raw disk; fetched from the object store when it is not here."""
         path = self.disk_path(disk.digest)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_suffix(".lock"), progress):
+        with locked(path.with_suffix(".lock"), progress, WAITING):
             if not path.is_file():
                 self._fetch_disk(disk, path, Throttled(progress))
         path.touch()
@@ -64,8 +63,9 @@ class BuilderCache:
     def _fetch_disk(self, disk: DiskImage, path: Path, progress: Progress) -> None:
         packed, partial = path.with_suffix(".gz"), path.with_suffix(".partial")
         try:
-            progress("fetching the disk", None)
-            self._objects.get_file(disk.key, packed)
+            meanwhile(
+                progress, "fetching the disk", lambda: self._objects.get_file(disk.key, packed)
+            )
             _unpack(packed, partial, disk.size, progress)
             digest, _ = digest_disk(partial, progress)
             if digest != disk.digest:
@@ -129,18 +129,3 @@ def _size(path: Path) -> int:
     blocks = [path, *(path.rglob("*") if path.is_dir() else ())]
     total: int = sum(one.lstat().st_blocks for one in blocks)
     return total * 512
-
-
-@contextmanager
-def _locked(path: Path, progress: Progress) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                progress("waiting for another build that makes the same", None)
-                time.sleep(INTERVAL_SECONDS)
-            else:
-                break
-        yield

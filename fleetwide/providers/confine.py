@@ -83,4 +83,4 @@ def _check(result: int, what: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    main(Path(sys.argv[1]).resolve(), json.loads(sys.argv[2]))

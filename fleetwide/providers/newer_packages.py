@@ -44,7 +44,7 @@ def newer_packages(
     archive, sources = locks.security_archive(spec)
     if not sources:
         return NewerPackages([], [])
-    with archive.held():
+    with archive.held(progress):
         archive.update(span(progress, 0.0, 0.4))
         progress("comparing versions", 0.4)
         pairs = _pairs(installed, archive.newest())

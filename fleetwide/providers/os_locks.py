@@ -70,7 +70,7 @@ class LockResolver:
         self, spec: OSImageSpec, sources: Sequence[LockedSource], progress: Progress
     ) -> Lock:
         archive = self._archive(spec, sources)
-        with archive.held():
+        with archive.held(progress):
             archive.update(span(progress, 0.0, 0.5))
             archive.exclude(spec.exclude)
             names = archive.names()

@@ -5,6 +5,7 @@ can be built for as long as its packages lie in the object store.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Pool:
             PlatformError: a mirror does not answer, or sent other bytes.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        missing = [package for package in packages if not self.path(package).is_file()]
+        missing = [package for package in packages if not self._have(package)]
         total = sum(package.size for package in missing)
         with (
             httpx2.Client(timeout=TIMEOUT, follow_redirects=True) as http,
@@ -75,6 +76,14 @@ class Pool:
                 state.stopped = True
                 threads.shutdown(cancel_futures=True)
                 raise
+
+    def _have(self, package: LockedPackage) -> bool:
+        """Whether the package is here; then it counts as used now."""
+        try:
+            os.utime(self.path(package))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _fetch_one(self, state: _Fetching, package: LockedPackage) -> None:
         target = self.path(package)

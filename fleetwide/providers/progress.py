@@ -10,6 +10,7 @@ middle, and Docker Distribution cannot be told to drop such an upload.
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 Progress = Callable[[str, float | None], None]
 """A short phrase, and the fraction done (0 to 1) where it is known."""
@@ -19,6 +20,19 @@ INTERVAL_SECONDS = 0.25
 
 def no_progress(_phrase: str, _fraction: float | None) -> None:
     """For callers that neither show progress nor cancel."""
+
+
+def meanwhile(progress: Progress, phrase: str, call: Callable[[], object]) -> None:
+    """Make a call that tells nothing by itself, and say ``phrase`` for as long as it takes.
+
+    What ``progress`` raises comes through when the call has ended.
+    """
+    with ThreadPoolExecutor(1, "meanwhile") as thread:
+        future = thread.submit(call)
+        while not future.done():
+            progress(phrase, None)
+            wait([future], INTERVAL_SECONDS)
+        future.result()
 
 
 class Throttled:
