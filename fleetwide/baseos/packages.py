@@ -38,6 +38,11 @@ VM_PACKAGES = (
     "systemd-sysv",
     "udev",
 )
+# Ubuntu's cloud-init asks lsb_release which Ubuntu it is on, and does not depend on it.
+VM_PACKAGES_OF: dict[Distribution, tuple[str, ...]] = {
+    Distribution.DEBIAN: (),
+    Distribution.UBUNTU: ("lsb-release",),
+}
 # Part of the systemd package in some suites, a package of its own in others.
 VM_PACKAGES_WHERE_THEY_EXIST = ("systemd-resolved", "systemd-timesyncd")
 TOOLS = (
@@ -76,7 +81,8 @@ def wanted(spec: OSImageSpec, face: Face) -> list[str]:
     variant = list(VARIANTS[spec.variant])
     if face is Face.CONTAINER:
         return variant + sorted(spec.packages)
-    return variant + sorted({*spec.packages, *VM_PACKAGES, kernel_of(spec), *spec.vm.packages})
+    platform = {*VM_PACKAGES, *VM_PACKAGES_OF[spec.distribution], kernel_of(spec)}
+    return variant + sorted({*platform, *spec.packages, *spec.vm.packages})
 
 
 def included(spec: OSImageSpec, face: Face, available: set[str]) -> list[str]:
