@@ -44,7 +44,11 @@ VM_PACKAGES_OF: dict[Distribution, tuple[str, ...]] = {
     Distribution.UBUNTU: ("lsb-release",),
 }
 # Part of the systemd package in some suites, a package of its own in others.
-VM_PACKAGES_WHERE_THEY_EXIST = ("systemd-resolved", "systemd-timesyncd")
+MAYBE: dict[Face, tuple[str, ...]] = {
+    Face.CONTAINER: (),
+    Face.VM: ("systemd-resolved", "systemd-timesyncd"),
+    Face.TOOLS: (),
+}
 TOOLS = (
     "base-files",
     "coreutils",
@@ -93,6 +97,4 @@ def included(spec: OSImageSpec, face: Face, available: set[str]) -> list[str]:
 
 def optional(face: Face, available: set[str]) -> list[str]:
     """Names that are taken where the suite has them."""
-    if face is not Face.VM:
-        return []
-    return [name for name in VM_PACKAGES_WHERE_THEY_EXIST if name in available]
+    return [name for name in MAYBE[face] if name in available]

@@ -12,19 +12,17 @@ from pathlib import Path
 import httpx2
 
 from fleetwide.baseos.locks import lock_digest, make_lock, security_digest
-from fleetwide.baseos.packages import faces_of, optional, wanted
+from fleetwide.baseos.packages import MAYBE, faces_of, optional, wanted
 from fleetwide.baseos.suites import KEYRING_PACKAGES, Mirrors, check_suite, sources_of
 from fleetwide.errors import InvalidInput
 from fleetwide.models.baseos import OSImageSpec
-from fleetwide.models.os_locks import Lock, LockedSource, LockRef, lock_key
+from fleetwide.models.os_locks import LOCK_FORMAT, Lock, LockedSource, LockRef, lock_key
 from fleetwide.providers.apt import AptArchive
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.progress import Progress, span
 from fleetwide.registry.digests import canonical_json, digest_of, hex_of
 
 TIMEOUT = httpx2.Timeout(10.0, connect=5.0)
-# What apt is asked about; the rest of a spec does not change its answer.
-ASKED = {"suite", "architecture", "variant", "packages", "exclude", "targets"}
 _VALID_UNTIL = re.compile(rb"^Valid-Until: (.+)$", re.MULTILINE)
 
 
@@ -151,10 +149,11 @@ def _check_keyrings(spec: OSImageSpec, sources: Sequence[LockedSource]) -> None:
 
 
 def _question(spec: OSImageSpec, sources: Sequence[LockedSource]) -> str:
-    asked = spec.model_dump(mode="json", include=ASKED)
-    machine = spec.vm.model_dump(mode="json", include={"boot", "kernel", "packages"})
+    """All that apt is asked, to the word: the same question has the same answer."""
+    asked = {face: [*wanted(spec, face), *MAYBE[face]] for face in faces_of(spec)}
     places = [source.model_dump(mode="json") for source in sources]
-    return hex_of(digest_of(canonical_json([asked, machine, places])))[:32]
+    question = [LOCK_FORMAT, spec.suite, spec.architecture, asked, sorted(spec.exclude), places]
+    return hex_of(digest_of(canonical_json(question)))[:32]
 
 
 def _signed_indexes(sources: Sequence[LockedSource]) -> dict[str, bytes] | None:
