@@ -22,7 +22,7 @@ from fleetwide.models.base import Record
 from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.batch import BatchJobSpec
 from fleetwide.models.containers import ContainerTaskSpec
-from fleetwide.models.documents import ImageDocument, ReleaseDocument
+from fleetwide.models.documents import ImageDocument, Operation, ReleaseDocument
 
 if TYPE_CHECKING:
     from fleetwide.client import Client
@@ -95,14 +95,14 @@ class Demo:
         return DemoReport(steps=self.steps)
 
     def operating_system(self) -> ReleaseDocument:
-        """The stable release when it was built from the same spec, else a new build."""
-        title = f"BaseOS: build {OS_SPEC.distribution} {OS_SPEC.suite} with mmdebstrap"
+        """Build the release; where nothing has changed since the last demo, that one is taken."""
+        title = f"BaseOS: build {OS_SPEC.distribution} {OS_SPEC.suite} from its lock"
         with self.step(title) as tell:
-            release = self._known_release()
-            built = "built before from the same spec"
-            if release is None:
-                release = self._build_release()
-                built = f"{release.package_count} packages"
+            release, operation = self._build_release()
+            unchanged = operation.id != f"{release.name}/{release.version}"
+            built = (
+                "nothing has changed since" if unchanged else f"{release.package_count} packages"
+            )
             tell(
                 f"{release.name} {release.version}, {built}",
                 digest=release.image_digest,
@@ -110,24 +110,14 @@ class Demo:
             )
         return release
 
-    def _known_release(self) -> ReleaseDocument | None:
-        for channel in ("stable", "candidate"):
-            try:
-                release = self.api.os.get(OS_SPEC.name, channel)
-            except NotFound:
-                continue
-            if _same_system(release):
-                return release
-        return None
-
-    def _build_release(self) -> ReleaseDocument:
+    def _build_release(self) -> tuple[ReleaseDocument, Operation]:
         from fleetwide.cli.errands import wait_for_release  # noqa: PLC0415
         from fleetwide.cli.problems import raise_failure  # noqa: PLC0415
 
         release, operation = wait_for_release(self.api, self.api.os.build(OS_SPEC))
         raise_failure(operation)
         assert release is not None
-        return release
+        return release, operation
 
     def promote(self, release: ReleaseDocument) -> None:
         with self.step("BaseOS: promote it to stable by an update") as tell:
@@ -251,11 +241,6 @@ def build_wheel(folder: Path) -> Path:
         raise FleetwideError(f"the example's wheel could not be built: {done.stderr[-500:]}")
     [wheel] = folder.glob("*.whl")
     return wheel
-
-
-def _same_system(release: ReleaseDocument) -> bool:
-    asked = (OS_SPEC.distribution, OS_SPEC.suite, OS_SPEC.variant, OS_SPEC.packages)
-    return asked == (release.distribution, release.suite, release.variant, release.packages)
 
 
 def _service_task(image: ImageDocument) -> ContainerTaskSpec:
