@@ -1,5 +1,6 @@
 """The two faces of a release, from its lock: the container's layer and the VM's disk."""
 
+import errno
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetwide.errors import BuildFailed
+from fleetwide.errors import BuildFailed, PlatformError
 from fleetwide.models.baseos import Face, Target
 from fleetwide.models.os_locks import Lock
 from fleetwide.models.os_releases import (
@@ -30,6 +31,7 @@ from fleetwide.registry.digests import hex_of
 # A disk is packed only to be stored: most of it is empty, and speed matters more than size.
 DISK_LEVEL = 1
 MAX_TOLD_FINDINGS = 8
+MACHINE_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE})
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ def build_container(locked: LockedPlan, shop: Workshop, progress: Progress) -> B
         BuildFailed: a package or a script failed, or a static check did; the tree is kept a day.
         PlatformError: this machine failed.
     """
+    with _machine_faults(shop.workdir):
+        return _build_container(locked, shop, progress)
+
+
+def _build_container(locked: LockedPlan, shop: Workshop, progress: Progress) -> BuiltLayer:
     started = time.monotonic()
     with _tree(locked, shop, Target.CONTAINER, span(progress, 0.0, 0.7)) as (tree, report):
         tar = shop.workdir / "layer.tar"
@@ -89,6 +96,11 @@ def build_vm(locked: LockedPlan, shop: Workshop, progress: Progress) -> PackedDi
 
     Raises what ``build_container`` raises.
     """
+    with _machine_faults(shop.workdir):
+        return _build_vm(locked, shop, progress)
+
+
+def _build_vm(locked: LockedPlan, shop: Workshop, progress: Progress) -> PackedDisk:
     started = time.monotonic()
     spec = locked.plan.spec
     build = LockedBuild(spec, shop.lock, locked.source_date_epoch)
@@ -128,6 +140,20 @@ def build_vm(locked: LockedPlan, shop: Workshop, progress: Progress) -> PackedDi
         build_seconds=disk.seconds,
     )
     return PackedDisk(packed, built)
+
+
+@contextmanager
+def _machine_faults(workdir: Path) -> Iterator[None]:
+    """Say what it means when this machine does not take what the build writes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in MACHINE_FAULTS:
+            raise
+        raise PlatformError(
+            f"the builder could not write below {workdir}: {error.strerror}",
+            hint=f"on the builder: df -h {workdir.parent}",
+        ) from error
 
 
 @contextmanager
