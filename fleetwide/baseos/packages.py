@@ -38,10 +38,10 @@ VM_PACKAGES = (
     "systemd-sysv",
     "udev",
 )
-# Ubuntu's cloud-init asks lsb_release which Ubuntu it is on, and does not depend on it.
+# What Ubuntu's cloud-init calls without depending on it: without them its first boot fails.
 VM_PACKAGES_OF: dict[Distribution, tuple[str, ...]] = {
     Distribution.DEBIAN: (),
-    Distribution.UBUNTU: ("lsb-release",),
+    Distribution.UBUNTU: ("locales", "lsb-release"),
 }
 # Part of the systemd package in some suites, a package of its own in others.
 MAYBE: dict[Face, tuple[str, ...]] = {
