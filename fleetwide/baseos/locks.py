@@ -127,17 +127,10 @@ def build_key(plan: BuildPlan, lock_digest: str, sources: list[LockedSource]) ->
     return digest_of(canonical_json([BUILD_FORMAT, content, lock_digest, places]))
 
 
-def deviations(expected: Iterable[LockedPackage], installed: Mapping[str, str]) -> list[str]:
-    """How the installed packages differ from the locked ones; empty when they are the same."""
-    locked = {package.name: package.version for package in expected}
-    missing = [f"{name} {locked[name]} is missing" for name in locked.keys() - installed.keys()]
-    extra = [f"{name} {installed[name]} is not locked" for name in installed.keys() - locked.keys()]
-    other = [
-        f"{name} is {installed[name]}, locked is {locked[name]}"
-        for name in locked.keys() & installed.keys()
-        if locked[name] != installed[name]
-    ]
-    return sorted([*missing, *extra, *other])
+def same_wishes(one: OSImageSpec, other: OSImageSpec) -> bool:
+    """The two specs give the same bytes where they are given the same packages."""
+    excluded = set(NOT_IN_THE_BYTES)
+    return one.model_dump(exclude=excluded) == other.model_dump(exclude=excluded)
 
 
 def pool_path(package: LockedPackage) -> str:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetwide.baseos.bootstrap import Bootstrap, mmdebstrap_command, read_progress, variant_of
-from fleetwide.baseos.control_files import installed_packages
-from fleetwide.baseos.locks import deviations
+from fleetwide.baseos.checks import check_packages
 from fleetwide.baseos.packages import included
 from fleetwide.errors import BuildFailed, PlatformError
 from fleetwide.models.baseos import Face, OSImageSpec, Trim
@@ -17,7 +16,7 @@ from fleetwide.providers.root_tree import RootTree
 from fleetwide.providers.sandbox import Finished, run_isolated
 
 TOLD_LINES = 12
-MAX_TOLD_DEVIATIONS = 5
+MAX_TOLD = 5
 # This machine failed, not the spec: worth another try.
 TRANSIENT = ("No space left on device", "Cannot allocate memory", "Hash Sum mismatch")
 STATUS_FILE = "/var/lib/dpkg/status"
@@ -100,15 +99,12 @@ def _failure(spec: OSImageSpec, finished: Finished) -> BuildFailed | PlatformErr
     return BuildFailed(message, hint="look at the package whose script failed above")
 
 
-def installed(tree: Path) -> dict[str, str]:
-    """Installed package to version, from the tree's own dpkg status."""
-    with RootTree(tree) as files:
-        return installed_packages(files.text(STATUS_FILE))
-
-
 def _check_packages(lock: Lock, face: Face, tree: Path) -> None:
-    wrong = deviations(lock.of(face), installed(tree))
-    if wrong:
-        more = len(wrong) - MAX_TOLD_DEVIATIONS
-        told = "; ".join(wrong[:MAX_TOLD_DEVIATIONS]) + (f"; and {more} more" if more > 0 else "")
+    with RootTree(tree) as files:
+        status = files.text(STATUS_FILE)
+    expected = {package.name: package.version for package in lock.of(face)}
+    check = check_packages(status or None, expected)
+    if not check.passed:
+        more = len(check.found) - MAX_TOLD
+        told = "; ".join(check.found[:MAX_TOLD]) + (f"; and {more} more" if more > 0 else "")
         raise BuildFailed(f"the tree has other packages than the lock: {told}")
