@@ -6,9 +6,11 @@ from sqlmodel import Session
 from temporalio import activity
 
 from fleetwide.baseos.amis import check_ami_tags
+from fleetwide.baseos.locks import same_wishes
 from fleetwide.baseos.plans import make_plan, repository_of
 from fleetwide.baseos.suites import check_suite
 from fleetwide.baseos.versions import next_version
+from fleetwide.errors import Conflict
 from fleetwide.models.baseos import BuildPlan, OSImageSpec, RebuildOn
 from fleetwide.models.os_releases import (
     BuildOutcome,
@@ -120,7 +122,7 @@ class ReleaseActivities:
         The stable channel leaves ``previous`` at the release it pointed at.
 
         Raises:
-            Conflict: the channel does not point where it was expected to.
+            Conflict: the channel does not point where it was expected to, or at a newer release.
         """
         release, now = request.release, datetime.now(UTC)
         move = Move(
@@ -135,9 +137,12 @@ class ReleaseActivities:
             current = channels.get(session, release.name, request.channel)
             if current is not None and current.version == release.version:
                 return self._moved_before(session, release)
+            if request.forward_only and current is not None:
+                _check_forward(session, release, current.version)
             before = channels.point(session, move, now=now)
             if request.channel is not Channel.STABLE:
                 return Moved(release=release)
+            superseded = self._supersede(session, move)
             displaced = self._displace(session, move, before, now)
             stable = release.model_copy(
                 update={"state": ReleaseState.STABLE, "promoted_at": release.promoted_at or now}
@@ -147,6 +152,7 @@ class ReleaseActivities:
             release=stable,
             displaced_workflow_id=displaced.workflow_id if displaced else None,
             displaced_version=displaced.version if displaced else None,
+            superseded_workflow_id=superseded.workflow_id if superseded else None,
         )
 
     def _moved_before(self, session: Session, release: OSRelease) -> Moved:
@@ -161,13 +167,21 @@ class ReleaseActivities:
             displaced_version=other.version if other else None,
         )
 
+    def _supersede(self, session: Session, move: Move) -> OSReleaseRow | None:
+        """The release that was the previous one, unless it is the one that comes back now."""
+        older = channels.get(session, move.name, Channel.PREVIOUS)
+        if older is None or older.version == move.version:
+            return None
+        row = releases.find(session, move.name, older.version)
+        # A held one stays held.
+        if row is not None and row.state == ReleaseState.PREVIOUS:
+            releases.set_state(session, move.name, older.version, ReleaseState.SUPERSEDED)
+        return row
+
     def _displace(
         self, session: Session, move: Move, before: str | None, now: datetime
     ) -> OSReleaseRow | None:
-        """The release that was stable becomes the previous one, and that one is superseded."""
-        older = channels.get(session, move.name, Channel.PREVIOUS)
-        if older is not None:
-            releases.set_state(session, move.name, older.version, ReleaseState.SUPERSEDED)
+        """The release that was stable becomes the previous one."""
         if before is None:
             return None
         releases.set_state(session, move.name, before, ReleaseState.PREVIOUS)
@@ -176,18 +190,29 @@ class ReleaseActivities:
         return releases.find(session, move.name, before)
 
     @activity.defn(name="baseos.withdraw_release")
-    def withdraw_release(self, release: OSRelease) -> None:
+    def withdraw_release(self, release: OSRelease, by: str = "") -> None:
         """Book a release that nobody may use any more; no channel points at it afterwards."""
         now = datetime.now(UTC)
         with self.store.write() as session:
             if releases.find(session, release.name, release.version) is not None:
-                releases.unpoint(session, release, now=now)
+                releases.unpoint(session, release, by, now=now)
                 releases.save(session, release, now=now)
 
 
+def _check_forward(session: Session, release: OSRelease, stable: str) -> None:
+    """Refuse to go back to an older release."""
+    mine = releases.find(session, release.name, release.version)
+    other = releases.find(session, release.name, stable)
+    if mine and other and (mine.id or 0) < (other.id or 0):
+        raise Conflict(
+            f"{release.name} {stable}, which is newer, is stable",
+            hint=f"fleetwide os promote {release.name} {release.version}",
+        )
+
+
 def _with_same_security(last: OSReleaseRow | None, locked: LockedPlan) -> OSReleaseRow | None:
-    """The last release, when no package of a security suite has changed since."""
-    if last is None:
+    """The last release, when neither the spec nor a security suite's package has changed since."""
+    if last is None or not same_wishes(OSImageSpec.model_validate(last.spec), locked.plan.spec):
         return None
     lock = OSRelease.model_validate(last.release).lock
     same = lock is not None and lock.security_digest == locked.lock.security_digest

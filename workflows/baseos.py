@@ -40,8 +40,18 @@ from workflows import baseos_steps as steps
 from workflows.baseos_details import details
 
 # A release that nobody can use any more has no lifecycle left.
-ENDED = frozenset({ReleaseState.REVOKED, ReleaseState.RETIRED})
+ENDED = frozenset(
+    {
+        ReleaseState.REVOKED,
+        ReleaseState.RETIRED,
+        ReleaseState.WITHDRAWN,
+        ReleaseState.FAILED,
+    }
+)
+HOLDABLE = (ReleaseState.CANDIDATE, ReleaseState.PREVIOUS, ReleaseState.SUPERSEDED)
 RETIRABLE = (ReleaseState.CANDIDATE, ReleaseState.SUPERSEDED, ReleaseState.HELD)
+# What a release falls to when others take its place; of two words the later one counts.
+FALLS = (ReleaseState.STABLE, ReleaseState.PREVIOUS, ReleaseState.SUPERSEDED)
 
 
 @workflow.defn(name="OSImageBuild")
@@ -55,6 +65,7 @@ class OSImageBuild:
         self.plan: BuildPlan | None = None
         self.locked: LockedPlan | None = None
         self.release: OSRelease | None = None
+        self.held_from = ReleaseState.CANDIDATE
         self.refused = False
         self.moving = asyncio.Lock()
 
@@ -67,6 +78,7 @@ class OSImageBuild:
             await self._serve()
         except BaseException as error:
             await self._give_up(cancelled=is_cancelled_exception(error), why=_why(error))
+            await workflow.wait_condition(workflow.all_handlers_finished)
             raise
         await workflow.wait_condition(workflow.all_handlers_finished)
         assert self.release is not None
@@ -76,7 +88,7 @@ class OSImageBuild:
         self.plan = plan = await steps.book(
             ReleaseActivities.reserve_release, spec, summary=f"claim a version of {spec.name}"
         )
-        self._enter(f"resolving the packages of {spec.distribution} {spec.suite}")
+        self._go_on(f"resolving the packages of {spec.distribution} {spec.suite}")
         self.locked = locked = await steps.lock_packages(plan)
         same: OSRelease | None = await steps.book(
             ReleaseActivities.find_unchanged, locked, summary="look for a release with these bytes"
@@ -85,20 +97,20 @@ class OSImageBuild:
             self.plan = None  # the claim is given up
             self._enter(f"no change: {same.name} {same.version} is the same", same)
             return same
-        self._enter(f"fetching {locked.lock.package_count} packages")
+        self._go_on(f"fetching {locked.lock.package_count} packages")
         self.locked = locked = await steps.fetch_packages(locked)
         started = workflow.now()
         container, vm = await self._build_faces(locked)
         release = _release(plan, locked, container, vm)
         if vm is not None and spec.tests.boot:
-            self._enter("booting the VM image", release)
+            self._go_on("booting the VM image", release)
             boot = await steps.test_boot(locked, vm.disk)
             release = release.model_copy(update={"boot": boot})
         if container is not None:
-            self._enter("publishing the container base", release)
+            self._go_on("publishing the container base", release)
             image = await steps.publish_image(locked, container)
             release = release.model_copy(update={"image_digest": image.digest})
-        self._enter("writing SBOMs and provenance", release)
+        self._go_on("writing SBOMs and provenance", release)
         request = AttachDocuments(
             locked=locked,
             image_digest=release.image_digest,
@@ -110,10 +122,11 @@ class OSImageBuild:
         attachments = await steps.attach_documents(request)
         release = release.model_copy(update={"attachments": attachments})
         if spec.ami is not None:
-            self._enter(f"publishing AMIs in {', '.join(spec.ami.regions)}", release)
+            self._go_on(f"publishing AMIs in {', '.join(spec.ami.regions)}", release)
             parent = await steps.find_release(plan.name, plan.parent)
             amis = await steps.publish_amis(locked, release, parent)
             release = release.model_copy(update={"amis": amis})
+        self._go_on("entering the candidate channel", release)
         self.release = await steps.book(
             ReleaseActivities.save_release, release, summary="enter the candidate channel"
         )
@@ -125,7 +138,7 @@ class OSImageBuild:
     ) -> tuple[RootFilesystem | None, BuiltDisk | None]:
         """The targets, side by side: they share nothing but the lock."""
         targets = locked.plan.spec.targets
-        self._enter(f"building {' and '.join(targets)}")
+        self._go_on(f"building {' and '.join(targets)}")
         wanted: list[Coroutine[Any, Any, RootFilesystem | BuiltDisk]] = [
             steps.build_container(locked) if target is Target.CONTAINER else steps.build_vm(locked)
             for target in Target
@@ -139,8 +152,9 @@ class OSImageBuild:
 
     async def _serve(self) -> None:
         """Stay for promotions, holds and revocations, until the release is retired or revoked."""
-        self._enter("a candidate")
+        self._go_on("a candidate")
         while not self._is_over():
+            self._stop_if_cancelled()
             soak = self._soak_left()
             if soak is None:
                 await workflow.wait_condition(
@@ -171,13 +185,15 @@ class OSImageBuild:
 
     async def _promote_by_itself(self) -> None:
         try:
-            await self._promote(PromoteRequest(reason="its soak is over", by="fleetwide"))
+            request = PromoteRequest(reason="its soak is over", by="fleetwide")
+            await self._promote(request, forward_only=True)
         except (ApplicationError, ActivityError) as error:
+            if is_cancelled_exception(error):
+                raise
             self.refused = True
-            cause = error.cause if isinstance(error, ActivityError) else error
-            self._enter(f"not promoted by itself: {cause}")
+            self._enter(f"not promoted by itself: {_why(error)}")
 
-    async def _promote(self, request: PromoteRequest) -> OSRelease:
+    async def _promote(self, request: PromoteRequest, *, forward_only: bool) -> OSRelease:
         async with self.moving:
             release = self._check_gates(request)
             unseen: list[str] = []
@@ -193,6 +209,7 @@ class OSImageBuild:
                     release=release,
                     channel=request.channel,
                     expected=request.expected,
+                    forward_only=forward_only,
                     by=request.by,
                     reason=request.reason,
                 ),
@@ -200,43 +217,49 @@ class OSImageBuild:
             )
             self.release = moved.release
             self._enter("stable")
-            await self._tell_displaced(moved)
+            await self._tell(moved.displaced_workflow_id, ReleaseState.PREVIOUS)
+            await self._tell(moved.superseded_workflow_id, ReleaseState.SUPERSEDED)
         return self.release
 
-    async def _tell_displaced(self, moved: Moved) -> None:
+    async def _tell(self, workflow_id: str | None, state: ReleaseState) -> None:
         """The books have it already; the other workflow's page shall say it too, if it is open."""
-        if moved.displaced_workflow_id is None:
+        if workflow_id is None:
             return
-        other = workflow.get_external_workflow_handle(moved.displaced_workflow_id)
+        other = workflow.get_external_workflow_handle(workflow_id)
         try:
-            await other.signal("displaced", ReleaseState.PREVIOUS)
+            await other.signal("displaced", state)
         except FailureError:
             return
 
     async def _give_up(self, *, cancelled: bool, why: str) -> None:
-        """Take back what was made; a release that people may use already stays as it is."""
+        """Take back what was made; a release that people may use already stays as it is.
+
+        An update that is at work is waited for, and those behind it are refused.
+        """
         if self.plan is None:
             return
-        state = self.release.state if self.release else ReleaseState.BUILDING
-        if state not in (ReleaseState.BUILDING, ReleaseState.CANDIDATE):
-            return
-        amis = self.release.amis if self.release else []
-        release = self.release or _release(self.plan, self.locked, None, None)
-        update = {
-            "state": ReleaseState.WITHDRAWN if cancelled else ReleaseState.FAILED,
-            "reason": "cancelled" if cancelled else why[:500],
-            "amis": [],
-        }
-        self.release = release.model_copy(update=update)
-        await self._book_end(self.release)
-        self._enter(f"{self.release.state}: {self.release.reason}")
-        if self.locked is not None:
-            await steps.drop_amis(self.locked, amis)
+        async with self.moving:
+            state = self.release.state if self.release else ReleaseState.BUILDING
+            if state not in (ReleaseState.BUILDING, ReleaseState.CANDIDATE):
+                return
+            amis = self.release.amis if self.release else []
+            release = self.release or _release(self.plan, self.locked, None, None)
+            update = {
+                "state": ReleaseState.WITHDRAWN if cancelled else ReleaseState.FAILED,
+                "reason": "cancelled" if cancelled else why[:500],
+                "amis": [],
+            }
+            self.release = release.model_copy(update=update)
+            await self._book_end(self.release)
+            self._enter(f"{self.release.state}: {self.release.reason}")
+            if self.locked is not None:
+                await steps.drop_amis(self.locked, amis)
 
-    async def _book_end(self, release: OSRelease) -> None:
+    async def _book_end(self, release: OSRelease, by: str = "") -> None:
         await steps.book(
             ReleaseActivities.withdraw_release,
             release,
+            by,
             summary=f"book the release as {release.state}",
         )
 
@@ -252,6 +275,15 @@ class OSImageBuild:
             raise _conflict(f"the release cannot be promoted: {'; '.join(against)}")
         assert self.release is not None
         return self.release
+
+    def _go_on(self, step: str, release: OSRelease | None = None) -> None:
+        """The build's next step, unless a cancel came that the step before did not hear of."""
+        self._stop_if_cancelled()
+        self._enter(step, release)
+
+    def _stop_if_cancelled(self) -> None:
+        if workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError
 
     def _enter(self, step: str, release: OSRelease | None = None) -> None:
         self.step = step
@@ -282,7 +314,7 @@ class OSImageBuild:
 
     @workflow.update(description="Point the stable channel at this release")
     async def promote(self, request: PromoteRequest) -> OSRelease:
-        return await self._promote(request)
+        return await self._promote(request, forward_only=False)
 
     @promote.validator
     def _promote_is_possible(self, request: PromoteRequest) -> None:
@@ -290,17 +322,20 @@ class OSImageBuild:
 
     @workflow.update(description="Keep this release from promotion until unhold")
     async def hold(self, request: StandRequest) -> OSRelease:
-        return await self._stand(ReleaseState.HELD, request)
+        async with self.moving:
+            release = self._must_be(*HOLDABLE, verb="held")
+            self.held_from = release.state
+            return await self._stand(ReleaseState.HELD, _reason(request), request)
 
     @hold.validator
     def _hold_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
-        self._must_be(
-            ReleaseState.CANDIDATE, ReleaseState.PREVIOUS, ReleaseState.SUPERSEDED, verb="held"
-        )
+        self._must_be(*HOLDABLE, verb="held")
 
     @workflow.update(description="Let a held release be promoted again")
     async def unhold(self, request: StandRequest) -> OSRelease:
-        return await self._stand(ReleaseState.CANDIDATE, request)
+        async with self.moving:
+            self._must_be(ReleaseState.HELD, verb="let go")
+            return await self._stand(self.held_from, "", request)
 
     @unhold.validator
     def _unhold_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
@@ -308,7 +343,9 @@ class OSImageBuild:
 
     @workflow.update(description="Nobody may use this release any more; its channels go")
     async def revoke(self, request: StandRequest) -> OSRelease:
-        return await self._end(ReleaseState.REVOKED, request)
+        async with self.moving:
+            self._must_be(*ReleaseState, verb="revoked")
+            return await self._end(ReleaseState.REVOKED, request)
 
     @revoke.validator
     def _revoke_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
@@ -316,57 +353,73 @@ class OSImageBuild:
 
     @workflow.update(description="Remove this release: its AMIs, its disk, its channels")
     async def retire(self, request: StandRequest) -> OSRelease:
-        return await self._end(ReleaseState.RETIRED, request)
+        async with self.moving:
+            self._must_be(*RETIRABLE, verb="retired")
+            return await self._end(ReleaseState.RETIRED, request)
 
     @retire.validator
     def _retire_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
         self._must_be(*RETIRABLE, verb="retired")
 
-    @workflow.signal(description="Another release took this one's place")
-    def displaced(self, state: ReleaseState) -> None:
-        if self.release is not None and self.release.state is ReleaseState.STABLE:
-            self.release = self.release.model_copy(update={"state": state})
-            self._enter(f"{state}: a newer release is stable")
+    @workflow.signal(description="Other releases took this one's place")
+    async def displaced(self, state: ReleaseState) -> None:
+        async with self.moving:
+            if self.release is None:
+                return
+            if self.release.state is ReleaseState.HELD:
+                self.held_from = _fallen(self.held_from, state)
+                return
+            fallen = _fallen(self.release.state, state)
+            if fallen is not self.release.state:
+                self.release = self.release.model_copy(update={"state": fallen})
+                self._enter(f"{fallen}: a newer release is stable")
 
     @workflow.signal(description="The retention policy lets this release go")
     async def retire_unused(self, request: StandRequest) -> None:
-        if self.release is not None and self.release.state in RETIRABLE:
-            await self._end(ReleaseState.RETIRED, request)
+        async with self.moving:
+            if self.release is not None and self.release.state in RETIRABLE:
+                await self._end(ReleaseState.RETIRED, request)
 
-    def _must_be(self, *states: ReleaseState, verb: str) -> None:
+    def _must_be(self, *states: ReleaseState, verb: str) -> OSRelease:
+        """The release, if what is asked for can be done to it as it stands."""
         if self.release is None:
             raise _conflict(f"the release cannot be {verb} now: {self.step}")
         if self.release.state not in states or self.release.state in ENDED:
             raise _conflict(f"the release cannot be {verb}: it is {self.release.state}")
+        return self.release
 
-    async def _stand(self, state: ReleaseState, request: StandRequest) -> OSRelease:
-        async with self.moving:
-            assert self.release is not None
-            reason = _reason(request) if state is ReleaseState.HELD else ""
-            changed = self.release.model_copy(update={"state": state, "reason": reason})
-            self.release = await steps.book(
-                ReleaseActivities.save_release, changed, summary=f"book the release as {state}"
-            )
-            self._enter(f"{state}: {_reason(request)}")
-            assert self.release is not None
-            return self.release
+    async def _stand(self, state: ReleaseState, reason: str, request: StandRequest) -> OSRelease:
+        assert self.release is not None
+        changed = self.release.model_copy(update={"state": state, "reason": reason})
+        self.release = await steps.book(
+            ReleaseActivities.save_release, changed, summary=f"book the release as {state}"
+        )
+        self._enter(f"{state}: {_reason(request)}")
+        assert self.release is not None
+        return self.release
 
     async def _end(self, state: ReleaseState, request: StandRequest) -> OSRelease:
-        async with self.moving:
-            assert self.release is not None
-            assert self.locked is not None
-            await steps.drop_amis(self.locked, self.release.amis)
-            ended = self.release.model_copy(
-                update={"state": state, "reason": _reason(request), "amis": []}
+        assert self.release is not None
+        assert self.locked is not None
+        await steps.drop_amis(self.locked, self.release.amis)
+        ended = self.release.model_copy(
+            update={"state": state, "reason": _reason(request), "amis": []}
+        )
+        if state is ReleaseState.RETIRED and ended.disk is not None:
+            await steps.on_builder(
+                OSBuildActivities.forget_disk, ended.disk, "remove the stored disk"
             )
-            if state is ReleaseState.RETIRED and ended.disk is not None:
-                await steps.on_builder(
-                    OSBuildActivities.forget_disk, ended.disk, "remove the stored disk"
-                )
-            await self._book_end(ended)
-            self.release = ended
-            self._enter(f"{state}: {_reason(request)}")
-            return ended
+        await self._book_end(ended, request.by)
+        self.release = ended
+        self._enter(f"{state}: {_reason(request)}")
+        return ended
+
+
+def _fallen(state: ReleaseState, told: ReleaseState) -> ReleaseState:
+    """What a release is once it is told that others took its place."""
+    if {state, told} <= {*FALLS} and FALLS.index(told) > FALLS.index(state):
+        return told
+    return state
 
 
 def _why(error: BaseException) -> str:

@@ -97,12 +97,16 @@ async def in_cloud(activity: Any, argument: Any, summary: str, policy: RetryPoli
 
 
 async def book(activity: Any, *arguments: Any, summary: str) -> Any:
-    """A light step on the database: it must get done, however long the database is away."""
+    """A light step on the database: it must get done, however long the database is away.
+
+    A cancel waits for its answer, or nobody would know what was written.
+    """
     return await workflow.execute_activity_method(
         activity,
         args=list(arguments),
         start_to_close_timeout=BOOKING_TIMEOUT,
         retry_policy=PERSISTENT,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=summary,
     )
 

@@ -90,16 +90,20 @@ class ReleaseMove(Record):
     release: OSRelease
     channel: Channel
     expected: str | None = None
+    forward_only: bool = False
+    """Refuse to take the place of a newer release."""
     by: str = ""
     reason: str = ""
 
 
 class Moved(Record):
-    """The release after a move, and the workflow of the release that it displaced."""
+    """The release after a move, and the workflows of the releases that it displaced."""
 
     release: OSRelease
     displaced_workflow_id: str | None = None
     displaced_version: str | None = None
+    superseded_workflow_id: str | None = None
+    """Of the release that was the previous one until now."""
 
 
 class PreviewRequest(Record):

@@ -95,10 +95,10 @@ def save(session: Session, release: OSRelease, *, now: datetime) -> None:
     events.append(session, release.workflow_id, str(release.state), message, at=now)
 
 
-def unpoint(session: Session, release: OSRelease, *, now: datetime) -> None:
+def unpoint(session: Session, release: OSRelease, by: str, *, now: datetime) -> None:
     """Take every channel away from a release; its own reason says why."""
     for channel in Channel:
-        gone = channels.Move(release.name, channel, release.version, reason=release.reason)
+        gone = channels.Move(release.name, channel, release.version, by, release.reason)
         channels.take_away(session, gone, now=now)
 
 
@@ -226,7 +226,7 @@ def resolve(session: Session, name: str, pointer: str) -> OSReleaseRow:
     else:
         query = query.where(OSReleaseRow.version == version)
     row = session.exec(query.order_by(col(OSReleaseRow.id).desc())).first()
-    if row is None or row.image_digest is None or row.state in GONE:
+    if row is None or row.state == ReleaseState.BUILDING or row.state in GONE:
         known = [f"{name}:{c.channel}" for c in channels.listing(session, name)]
         raise NotFound(
             f"there is no OS release {name}:{pointer}"

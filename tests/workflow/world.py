@@ -1,11 +1,11 @@
 """A control plane around the workflows under test: real Temporal, SQL, activities and placement.
 
-Only what needs root or Docker is scripted: the container host and the builder.
+Only what needs root, Docker or AWS is scripted: the container host, the builder and EC2.
 """
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,22 +21,21 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.baseos_amis import AmiActivities
 from fleetwide.errors import ImageNotFound
-from fleetwide.models.bakery import BuiltBake, ResolvedBake
-from fleetwide.models.base import Layer
-from fleetwide.models.baseos import BuildPlan
 from fleetwide.models.containers import AttemptResult, EndReason, HostSpec, RunContainer
 from fleetwide.models.hosts import HostFacts
-from fleetwide.models.os_releases import BuiltImage, PublishImage, RootFilesystem
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.registry.digests import digest_of
 from fleetwide.registry.references import ImageReference
+from fleetwide.settings import Settings
 from fleetwide.store import hosts
 from fleetwide.store.migrate import upgrade
 from fleetwide.store.session import Store
 from fleetwide.temporal.converter import data_converter
 from fleetwide.temporal.search_attributes import ALL
 from fleetwide.temporal.worker import WorkerRole, make_worker
+from tests.workflow.scripted import ScriptedBuilder, ScriptedCloud
 from workers.placing import Placer
 from workers.registry import WORKFLOWS, control_activities
 
@@ -124,55 +123,6 @@ class ScriptedHost:
         raise ApplicationError("the worker is shutting down", type="ServiceUnavailable")
 
 
-@dataclass
-class ScriptedBuilder:
-    """Builds nothing, in no time; ``fault`` is raised instead of a build, ``stuck`` never ends."""
-
-    fault: Exception | None = None
-    stuck: bool = False
-    builds: int = 0
-
-    @activity.defn(name="baseos.build_rootfs")
-    async def build_rootfs(self, plan: BuildPlan) -> RootFilesystem:
-        self.builds += 1
-        await self._work()
-        return RootFilesystem(
-            layer=_layer(f"{plan.name} {plan.version}"),
-            uncompressed_size=2048,
-            packages={"base-files": "12", "dash": "0.5"},
-            build_seconds=0.1,
-        )
-
-    @activity.defn(name="baseos.publish_image")
-    async def publish_image(self, request: PublishImage) -> BuiltImage:
-        digest = digest_of(request.layer.digest.encode())
-        return BuiltImage(repository=request.plan.repository, digest=digest, size=10)
-
-    @activity.defn(name="bakery.build_image")
-    async def build_image(self, bake: ResolvedBake) -> BuiltBake:
-        self.builds += 1
-        await self._work()
-        layer = _layer(bake.bake_key)
-        return BuiltBake(
-            digest=digest_of(bake.bake_key.encode()), app_layer=layer, size=10, build_seconds=0.1
-        )
-
-    async def _work(self) -> None:
-        if self.fault is not None:
-            raise self.fault
-        while self.stuck:
-            activity.heartbeat()
-            try:
-                await asyncio.sleep(0.05)
-            except asyncio.CancelledError:
-                raise CancelledError("stopped") from None
-
-
-def _layer(seed: str) -> Layer:
-    digest = digest_of(seed.encode())
-    return Layer(digest=digest, diff_id=digest, size=10)
-
-
 def _resolve(reference: ImageReference) -> str:
     if reference.repository == "apps/nothing":
         raise ImageNotFound(f"{reference} is not in the registry")
@@ -187,6 +137,7 @@ class World:
     store: Store
     host: ScriptedHost
     builder: ScriptedBuilder
+    cloud: ScriptedCloud
     environment: WorkflowEnvironment
 
     async def start(self, type_: str, spec: Any, workflow_id: str) -> WorkflowHandle[Any, Any]:
@@ -230,12 +181,11 @@ async def world(
             hosts.register(session, spec, now=datetime.now(UTC))
         registry = create_autospec(RegistryClient, instance=True)
         registry.resolve.side_effect = _resolve
-        host, builder = ScriptedHost(), ScriptedBuilder()
+        host, builder, cloud = ScriptedHost(), ScriptedBuilder(), ScriptedCloud()
+        control = control_activities(Settings(), store, registry)
         roles = (
-            WorkerRole("control", WORKFLOWS, control_activities(store, registry)),
-            WorkerRole("builder", activities=[
-                builder.build_rootfs, builder.publish_image, builder.build_image,
-            ]),
+            WorkerRole("control", WORKFLOWS, with_cloud(control, cloud)),
+            WorkerRole("builder", activities=builder.activities()),
             WorkerRole(f"host.{HOST}", activities=[
                 host.run_container, host.describe, host.watch,
             ]),
@@ -244,7 +194,13 @@ async def world(
             await stack.enter_async_context(make_worker(environment.client, role))
         placing = asyncio.create_task(_place(Placer(store, environment.client)))
         stack.callback(placing.cancel)
-        yield World(environment.client, store, host, builder, environment)
+        yield World(environment.client, store, host, builder, cloud, environment)
+
+
+def with_cloud(control: list[Callable[..., Any]], cloud: ScriptedCloud) -> list[Callable[..., Any]]:
+    """The control activities, with those that need EC2 replaced."""
+    ours = [one for one in control if not isinstance(one.__self__, AmiActivities)]  # type: ignore[attr-defined]
+    return [*ours, *cloud.activities()]
 
 
 async def _environment(skipping: bool, dynamic: tuple[str, ...]) -> WorkflowEnvironment:
