@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from fleetwide.baseos.control_files import installed_packages
 from fleetwide.errors import BuildFailed, PlatformError
 from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.os_locks import Lock, LockedPackage
@@ -31,11 +30,16 @@ def test_two_builders_make_the_same_bytes_without_a_network(
     assert digests == [built.rootfs.layer.digest.removeprefix("sha256:")] * 2
 
 
-def test_the_layer_holds_the_locked_packages_and_no_others(built: Built, lock: Lock) -> None:
+def test_the_layer_holds_the_locked_packages_and_no_others(
+    built: Built, lock: Lock, tmp_path: Path
+) -> None:
     with tarfile.open(built.layer) as archive:
         status = archive.extractfile("var/lib/dpkg/status")
         assert status is not None
-        installed = installed_packages(status.read().decode())
+        (tmp_path / "status").write_bytes(status.read())
+    command = ["dpkg-query", f"--admindir={tmp_path}", "-f", "${Package} ${Version}\n", "-W"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    installed = dict(line.split() for line in lines)
     assert installed == {package.name: package.version for package in lock.packages}
     assert built.rootfs.packages == installed
 
@@ -107,7 +111,7 @@ def test_a_lock_that_is_wrong_about_a_version_is_refused(
     )
     others = [one for one in lock.packages if one != package]
     wrong = lock.model_copy(update={"packages": [*others, swapped]})
-    told = f"hostname is {package.version}.1, locked is {package.version}"
+    told = f"hostname is installed as {package.version}.1 not {package.version}"
     with pytest.raises(BuildFailed) as caught:
         build_container(locked, workshop(other_home, wrong), no_progress)
     assert told in caught.value.message
@@ -116,9 +120,9 @@ def test_a_lock_that_is_wrong_about_a_version_is_refused(
 def test_an_empty_tree_is_no_success(
     locked: LockedPlan, lock: Lock, other_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """mmdebstrap has been seen to end well after making nothing."""
+    """As mmdebstrap has been seen to do after making nothing."""
     monkeypatch.setattr(mmdebstrap, "mmdebstrap_command", lambda run: ["mkdir", run.target])
-    with pytest.raises(BuildFailed, match=r"is missing; .*; and \d+ more"):
+    with pytest.raises(BuildFailed, match="the tree has other packages than the lock"):
         build_container(locked, workshop(other_home, lock), no_progress)
 
 

@@ -1,5 +1,7 @@
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,6 +182,21 @@ def test_what_stays_keeps_owner_and_mode(root: Path, files: RootTree) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     files.truncate("/shadow")
     assert path.stat().st_size == 0
+
+
+@pytest.mark.xfail(strict=True, reason="the kernel's request to try again is taken for a failure")
+def test_renames_elsewhere_on_the_machine_disturb_nobody(root: Path, files: RootTree) -> None:
+    """``..`` below a root cannot be resolved while anything is renamed; openat2 then says EAGAIN."""
+    (root / "etc").mkdir()
+    (root / "etc/file").write_text("x")
+    (root / "link").symlink_to("../../etc")
+    (root / "old").touch()
+    renaming = "import os\nwhile True: os.rename('old', 'new'); os.rename('new', 'old')"
+    with subprocess.Popen([sys.executable, "-c", renaming], cwd=root) as busy:
+        try:
+            assert {files.read("/link/file") for _ in range(20_000)} == {b"x"}
+        finally:
+            busy.kill()
 
 
 def test_a_folder_is_not_removed(root: Path, files: RootTree) -> None:
