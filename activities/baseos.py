@@ -115,6 +115,21 @@ class ReleaseActivities:
             releases.save(session, release, now=now)
         return release
 
+    @activity.defn(name="baseos.let_go")
+    def let_go(self, release: OSRelease) -> OSRelease:
+        """Book a held release as what it is without the hold, by the channels as they are now."""
+        now = datetime.now(UTC)
+        with self.store.write() as session:
+            previous = channels.get(session, release.name, Channel.PREVIOUS)
+            state = ReleaseState.CANDIDATE
+            if previous is not None and previous.version == release.version:
+                state = ReleaseState.PREVIOUS
+            elif release.promoted_at is not None:
+                state = ReleaseState.SUPERSEDED
+            free = release.model_copy(update={"state": state, "reason": ""})
+            releases.save(session, free, now=now)
+        return free
+
     @activity.defn(name="baseos.move_channel")
     def move_channel(self, request: ReleaseMove) -> Moved:
         """Let a channel point at the release, by compare-and-set; done twice it is done once.

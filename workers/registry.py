@@ -53,6 +53,7 @@ def control_activities(
         releases.find_unchanged,
         releases.find_release,
         releases.save_release,
+        releases.let_go,
         releases.move_channel,
         releases.withdraw_release,
         questions.latest_release,

@@ -65,7 +65,6 @@ class OSImageBuild:
         self.plan: BuildPlan | None = None
         self.locked: LockedPlan | None = None
         self.release: OSRelease | None = None
-        self.held_from = ReleaseState.CANDIDATE
         self.refused = False
         self.moving = asyncio.Lock()
 
@@ -324,8 +323,9 @@ class OSImageBuild:
     async def hold(self, request: StandRequest) -> OSRelease:
         async with self.moving:
             release = self._must_be(*HOLDABLE, verb="held")
-            self.held_from = release.state
-            return await self._stand(ReleaseState.HELD, _reason(request), request)
+            update = {"state": ReleaseState.HELD, "reason": _reason(request)}
+            held = release.model_copy(update=update)
+            return await self._stand(ReleaseActivities.save_release, held, request)
 
     @hold.validator
     def _hold_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
@@ -334,8 +334,8 @@ class OSImageBuild:
     @workflow.update(description="Let a held release be promoted again")
     async def unhold(self, request: StandRequest) -> OSRelease:
         async with self.moving:
-            self._must_be(ReleaseState.HELD, verb="let go")
-            return await self._stand(self.held_from, "", request)
+            release = self._must_be(ReleaseState.HELD, verb="let go")
+            return await self._stand(ReleaseActivities.let_go, release, request)
 
     @unhold.validator
     def _unhold_is_possible(self, request: StandRequest) -> None:  # noqa: ARG002
@@ -364,15 +364,9 @@ class OSImageBuild:
     @workflow.signal(description="Other releases took this one's place")
     async def displaced(self, state: ReleaseState) -> None:
         async with self.moving:
-            if self.release is None:
-                return
-            if self.release.state is ReleaseState.HELD:
-                self.held_from = _fallen(self.held_from, state)
-                return
-            fallen = _fallen(self.release.state, state)
-            if fallen is not self.release.state:
-                self.release = self.release.model_copy(update={"state": fallen})
-                self._enter(f"{fallen}: a newer release is stable")
+            if self.release is not None and _falls(self.release.state, state):
+                self.release = self.release.model_copy(update={"state": state})
+                self._enter(f"{state}: a newer release is stable")
 
     @workflow.signal(description="The retention policy lets this release go")
     async def retire_unused(self, request: StandRequest) -> None:
@@ -388,15 +382,13 @@ class OSImageBuild:
             raise _conflict(f"the release cannot be {verb}: it is {self.release.state}")
         return self.release
 
-    async def _stand(self, state: ReleaseState, reason: str, request: StandRequest) -> OSRelease:
-        assert self.release is not None
-        changed = self.release.model_copy(update={"state": state, "reason": reason})
-        self.release = await steps.book(
-            ReleaseActivities.save_release, changed, summary=f"book the release as {state}"
+    async def _stand(self, activity: Any, release: OSRelease, request: StandRequest) -> OSRelease:
+        booked: OSRelease = await steps.book(
+            activity, release, summary=f"book whether {release.version} is held"
         )
-        self._enter(f"{state}: {_reason(request)}")
-        assert self.release is not None
-        return self.release
+        self.release = booked
+        self._enter(f"{booked.state}: {_reason(request)}")
+        return booked
 
     async def _end(self, state: ReleaseState, request: StandRequest) -> OSRelease:
         assert self.release is not None
@@ -415,11 +407,8 @@ class OSImageBuild:
         return ended
 
 
-def _fallen(state: ReleaseState, told: ReleaseState) -> ReleaseState:
-    """What a release is once it is told that others took its place."""
-    if {state, told} <= {*FALLS} and FALLS.index(told) > FALLS.index(state):
-        return told
-    return state
+def _falls(state: ReleaseState, told: ReleaseState) -> bool:
+    return {state, told} <= {*FALLS} and FALLS.index(told) > FALLS.index(state)
 
 
 def _why(error: BaseException) -> str:
