@@ -24,10 +24,7 @@ from temporalio.client import Client
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
-from fleetwide.models.base import Layer
-from fleetwide.models.baseos import BuildPlan
 from fleetwide.models.containers import AttemptResult, EndReason, HostSpec, RunContainer
-from fleetwide.models.os_releases import BuiltImage, PublishImage, RootFilesystem
 from fleetwide.providers.attempt_logs import LogWriter
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import ObjectStore, open_object_store
@@ -40,6 +37,7 @@ from fleetwide.store.session import Store
 from fleetwide.temporal.converter import data_converter
 from fleetwide.temporal.search_attributes import ALL
 from fleetwide.temporal.worker import WorkerRole, make_worker
+from tests.workflow.scripted import ScriptedBuilder
 from workers.placing import Placer
 from workers.registry import WORKFLOWS, control_activities
 
@@ -167,26 +165,6 @@ class StandInHost:
                 raise CancelledError("stopped") from None
 
 
-@activity.defn(name="baseos.build_rootfs")
-async def build_rootfs(plan: BuildPlan) -> RootFilesystem:
-    digest = digest_of(f"{plan.name} {plan.version}".encode())
-    return RootFilesystem(
-        layer=Layer(digest=digest, diff_id=digest, size=10),
-        uncompressed_size=2048,
-        packages={"base-files": "12"},
-        build_seconds=0.1,
-    )
-
-
-@activity.defn(name="baseos.publish_image")
-async def publish_image(request: PublishImage) -> BuiltImage:
-    return BuiltImage(
-        repository=request.plan.repository,
-        digest=digest_of(f"image {request.layer.digest}".encode()),
-        size=10,
-    )
-
-
 class Plane:
     """The control plane's event loop in a thread, so that the API runs in a loop of its own."""
 
@@ -250,9 +228,11 @@ class Plane:
             host = StandInHost(open_object_store(self.settings))
             for worker in (
                 WorkerRole(
-                    "control", workflows=WORKFLOWS, activities=control_activities(store, images)
+                    "control",
+                    workflows=WORKFLOWS,
+                    activities=control_activities(self.settings, store, images),
                 ),
-                WorkerRole("builder", activities=[build_rootfs, publish_image]),
+                WorkerRole("builder", activities=ScriptedBuilder().activities()),
                 WorkerRole(f"host.{HOST}", activities=[host.run_container]),
             ):
                 await stack.enter_async_context(make_worker(self.client, worker))
