@@ -121,8 +121,8 @@ async def put(platform: Platform, name: str, line: LineSchedule) -> None:
 
 
 def _note(spec: OSImageSpec) -> str:
-    owner = spec.owner or "nobody in particular"
-    return f"{spec.name} belongs to {owner}; changed by: fleetwide os schedule set"
+    owner = f"owned by {spec.owner}; " if spec.owner else ""
+    return f"{owner}changed by: fleetwide os schedule set"
 
 
 def _schedule(platform: Platform, one: Wanted, note: str) -> Schedule:

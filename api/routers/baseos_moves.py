@@ -15,7 +15,7 @@ from fleetwide.errors import Conflict, NotFound
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.documents import Operation, OperationStatus, ReleaseDocument
 from fleetwide.models.os_releases import PromoteRequest, ReleaseState, StandRequest
-from fleetwide.store import releases
+from fleetwide.store import channels, releases
 
 GONE = FREE_STATES | {ReleaseState.REVOKED, ReleaseState.RETIRED}
 
@@ -85,8 +85,9 @@ async def _must_be_open(platform: Platform, release: ReleaseDocument) -> None:
         )
     if not await _is_open(platform, release.workflow_id):
         raise Conflict(
-            f"{named} cannot be changed any more: its workflow {release.workflow_id} is closed",
-            hint="build it again: fleetwide os build -f <its spec> --force",
+            f"{named} cannot be changed any more: its workflow {release.workflow_id} is closed; "
+            "build it again",
+            hint="fleetwide os build -f spec.yaml --force",
         )
 
 
@@ -98,30 +99,31 @@ async def _is_open(platform: Platform, workflow_id: str) -> bool:
     return operation.status is OperationStatus.RUNNING
 
 
-@router.post("/{name}/{version}/cancel", status_code=202)
+@router.post("/{name}/{pointer}/cancel", status_code=202)
 async def cancel(
     platform: PlatformDep,
     response: Response,
     name: str,
-    version: str,
+    pointer: str,
     request: Annotated[KillRequest, Body(openapi_examples=KILL)],
 ) -> Operation:
     """Stop a build, or withdraw a candidate that was never promoted."""
-    workflow_id = await run_in_threadpool(_cancellable, platform, name, version)
+    workflow_id = await run_in_threadpool(_cancellable, platform, name, pointer)
     await lifecycles.cancel(platform, workflow_id, request.reason)
     return await answer(platform, response, workflow_id)
 
 
-def _cancellable(platform: Platform, name: str, version: str) -> str:
+def _cancellable(platform: Platform, name: str, pointer: str) -> str:
     """The workflow to cancel; people may rely on a release that was promoted once."""
     with platform.store.read() as session:
-        row = releases.find(session, name, version)
+        channel = channels.get(session, name, pointer)
+        row = releases.find(session, name, channel.version if channel else pointer)
     if row is None:
-        return f"os/{name}/{version}"  # its first step has not claimed the version yet
+        return f"os/{name}/{pointer}"  # its first step has not claimed the version yet
     if row.promoted_at is not None or row.state == ReleaseState.HELD:
         why = "held" if row.promoted_at is None else "in people's hands since it was promoted"
         raise Conflict(
-            f"OS release {name} {version} cannot be cancelled: it is {why}",
-            hint=f"fleetwide os revoke {name} {version} --reason <why>",
+            f"OS release {name} {row.version} cannot be cancelled: it is {why}",
+            hint=f"fleetwide os revoke {name} {row.version} --reason 'no longer wanted'",
         )
     return row.workflow_id

@@ -177,14 +177,11 @@ def retire(
 
 @app.command()
 def cancel(
-    name: Line,
-    version: Annotated[str, typer.Argument(help="A version.")],
-    reason: Reason = None,
-    style: Output = Format.TABLE,
+    name: Line, pointer: Pointer, reason: Reason = None, style: Output = Format.TABLE
 ) -> None:
     """Stop a build, or withdraw a candidate."""
     with client() as api:
-        show_operation(api.os.cancel(name, version, reason_or_default(reason)), style)
+        show_operation(api.os.cancel(name, pointer, reason_or_default(reason)), style)
 
 
 app.command("diff")(baseos_reports.diff)

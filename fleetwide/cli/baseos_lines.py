@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from fleetwide.cli import output
-from fleetwide.cli.baseos_options import By, Line, stand
-from fleetwide.cli.context import File, Limit, Output, Reason, client, noun, reason_or_default
+from fleetwide.cli.baseos_options import By, Line, Why, stand
+from fleetwide.cli.context import File, Limit, Output, client, noun
 from fleetwide.cli.output import Card, Column, Format, Section, View
 from fleetwide.cli.specs import merge, parse, read_spec
 from fleetwide.models.documents import ChannelDocument
@@ -129,21 +129,17 @@ def show_schedule(name: Line, style: Output = Format.TABLE) -> None:
 
 
 @schedule.command()
-def pause(
-    name: Line, *, reason: Reason = None, by: By = None, style: Output = Format.TABLE
-) -> None:
+def pause(name: Line, *, reason: Why, by: By = None, style: Output = Format.TABLE) -> None:
     """Let the times pass without a start."""
     with client() as api:
-        _show(api.os.schedules.pause(name, stand(reason_or_default(reason), by)), style)
+        _show(api.os.schedules.pause(name, stand(reason, by)), style)
 
 
 @schedule.command()
-def resume(
-    name: Line, *, reason: Reason = None, by: By = None, style: Output = Format.TABLE
-) -> None:
+def resume(name: Line, *, reason: Why, by: By = None, style: Output = Format.TABLE) -> None:
     """Go on after a pause."""
     with client() as api:
-        _show(api.os.schedules.resume(name, stand(reason_or_default(reason), by)), style)
+        _show(api.os.schedules.resume(name, stand(reason, by)), style)
 
 
 @schedule.command()

@@ -10,7 +10,7 @@ from fleetwide.models.os_releases import StandRequest
 Line = Annotated[str, typer.Argument(help="The line of releases, for example baseos.")]
 Pointer = Annotated[str, typer.Argument(help="A version, a channel or a digest.")]
 By = Annotated[str | None, typer.Option(help="Who decides; unset: your user name.")]
-Why = Annotated[str, typer.Option("--reason", help="Kept with the release.")]
+Why = Annotated[str, typer.Option("--reason", help="Kept for others to read.")]
 
 
 def person(by: str | None) -> str:

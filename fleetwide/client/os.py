@@ -63,10 +63,10 @@ class OSClient:
     def retire(self, name: str, pointer: str, request: StandRequest) -> ReleaseDocument:
         return self._stand(name, pointer, "retire", request)
 
-    def cancel(self, name: str, version: str, reason: str) -> Operation:
+    def cancel(self, name: str, pointer: str, reason: str) -> Operation:
         """Stop a build, or withdraw a candidate."""
         body = KillRequest(reason=reason)
-        return self._transport.post(self._path(name, version, "cancel"), Operation, body=body)
+        return self._transport.post(self._path(name, pointer, "cancel"), Operation, body=body)
 
     def lock(self, name: str, pointer: str) -> Lock:
         """Every package of the release."""

@@ -1,14 +1,24 @@
 """What the HTTP API answers about OS releases and lines beyond the release itself."""
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fleetwide.models.base import Record, Spec, Timestamp
 from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.os_releases import Attachment
 from fleetwide.models.os_reports import PackageDiff
+
+
+def _time_of_day(text: str) -> str:
+    if re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text) is None:
+        raise ValueError("must be a time of day from 00:00 to 23:59")
+    return text
+
+
+TimeOfDay = Annotated[str, Field(examples=["03:00"]), AfterValidator(_time_of_day)]
 
 
 class ReleaseDiff(Record):
@@ -35,9 +45,7 @@ class LineSchedule(Spec):
 
     spec: OSImageSpec
     """Without a version: each build takes the next free one."""
-    daily_at: Annotated[
-        str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["03:00"])
-    ] = "03:00"
+    daily_at: TimeOfDay = "03:00"
     """Time of day, in UTC, of a build that any change of the packages makes a release."""
     security_minutes: Annotated[int, Field(ge=5, le=24 * 60)] | None = 15
     """Minutes between looks at the security suite; only its changes make a release. Null: never."""
