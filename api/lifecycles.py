@@ -45,7 +45,8 @@ from fleetwide.temporal.errors import from_application_error
 
 CONTROL_QUEUE = "control"
 RPC_TIMEOUT = timedelta(seconds=10)
-UPDATE_SECONDS = 30.0
+# Retiring a release waits for EC2 and for a builder; clients wait for an answer for a minute.
+UPDATE_SECONDS = 50.0
 LOST_TASKS = 5
 REQUEST_MEMO = "request"
 MAX_SUMMARY_BYTES = 400

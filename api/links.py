@@ -1,8 +1,11 @@
 """Addresses in answers: the API's own pages and Temporal's Web UI."""
 
+import re
 from urllib.parse import quote
 
 from fleetwide.settings import Settings
+
+SCHEDULED = re.compile(r"^os/[^/]+/(daily|security)-[0-9]{4}-")
 
 
 def ui_page(settings: Settings, workflow_id: str, run_id: str) -> str:
@@ -15,6 +18,9 @@ def ui_page(settings: Settings, workflow_id: str, run_id: str) -> str:
 
 def thing_page(workflow_id: str) -> str:
     """The page of the thing that a workflow is the lifecycle of."""
+    if SCHEDULED.search(workflow_id):
+        # A scheduled build chooses its version itself.
+        return operation_page(workflow_id)
     kind, _, name = workflow_id.partition("/")
     known = {
         "os": "/v1/os/releases",

@@ -46,7 +46,7 @@ def identifier(files: AccountFiles, owner: str) -> tuple[int, int]:
 
 def _add_user(files: AccountFiles, user: UserSpec, field: str, epoch: int) -> AccountFiles:
     people, groups = _rows(files.passwd), _rows(files.group)
-    if any(row[0] == user.name for row in people):
+    if any(row[0] == user.name for row in (*people, *groups)):
         raise InvalidInput.for_field(f"{field}.name", "is taken", given=user.name)
     if any(row[2] == str(user.uid) for row in (*people, *groups)):
         raise InvalidInput.for_field(f"{field}.uid", "is taken", given=user.uid)

@@ -33,6 +33,10 @@ _STAGES: dict[str, tuple[str, float]] = {
 }
 
 
+# Makes the links of a merged /usr before the first package is unpacked; mmdebstrap brings it.
+MERGE_USR_HOOK = "/usr/share/mmdebstrap/hooks/merged-usr/setup00.sh"
+
+
 @dataclass(frozen=True)
 class Bootstrap:
     """One run of mmdebstrap: a face's packages from a private mirror into a folder."""
@@ -41,6 +45,8 @@ class Bootstrap:
     architecture: Architecture
     suite: str
     include: list[str]
+    merged_usr: bool
+    """Whether /usr is to be merged from the start, instead of by a package's script."""
     trim: list[Trim]
     mirror: str
     target: str
@@ -68,6 +74,7 @@ def mmdebstrap_command(run: Bootstrap) -> list[str]:
         "--components=main",
         *([f"--include={','.join(run.include)}"] if run.include else []),
         *(f"--dpkgopt={option}" for option in (FAST_DPKG, *filters)),
+        *([f"--setup-hook={MERGE_USR_HOOK}"] if run.merged_usr else []),
         run.suite,
         run.target,
         f"deb [trusted=yes] copy:{run.mirror} {run.suite} main",

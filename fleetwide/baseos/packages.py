@@ -49,6 +49,8 @@ MAYBE: dict[Face, tuple[str, ...]] = {
     Face.VM: ("systemd-resolved", "systemd-timesyncd"),
     Face.TOOLS: (),
 }
+# Suites that would install usrmerge, and all of Perl for it, to merge /usr after the fact.
+MERGED_USR: dict[str, tuple[str, ...]] = {"bookworm": ("usr-is-merged",)}
 TOOLS = (
     "base-files",
     "coreutils",
@@ -82,7 +84,7 @@ def wanted(spec: OSImageSpec, face: Face) -> list[str]:
     """What to ask apt for: patterns of the variant, then names."""
     if face is Face.TOOLS:
         return [*TOOLS, GRUB_MODULES[spec.architecture, spec.vm.boot]]
-    variant = list(VARIANTS[spec.variant])
+    variant = [*VARIANTS[spec.variant], *MERGED_USR.get(spec.suite, ())]
     if face is Face.CONTAINER:
         return variant + sorted(spec.packages)
     platform = {*VM_PACKAGES, *VM_PACKAGES_OF[spec.distribution], kernel_of(spec)}

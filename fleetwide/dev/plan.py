@@ -219,6 +219,7 @@ def _common(config: DevConfig, around: Surroundings) -> dict[str, str]:
         "FLEETWIDE_STATE_DIR": str(state),
         "FLEETWIDE_BUILDER_DIR": str(state / "builder"),
         "FLEETWIDE_OBJECT_STORE_URL": f"file:{state / 'objects'}",
+        "FLEETWIDE_SIGNING_KEY": str(state / "signing-key.pem"),
         "FLEETWIDE_TEMPORAL_ADDRESS": dev.address,
         "FLEETWIDE_TEMPORAL_NAMESPACE": dev.namespace,
         "FLEETWIDE_TEMPORAL_UI_URL": f"http://{dev.ip}:{dev.ui_port}",

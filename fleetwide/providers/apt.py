@@ -44,6 +44,8 @@ APT::Architectures {{ "{architecture}"; }};
 APT::Install-Recommends "false";
 APT::Get::AllowUnauthenticated "false";
 Acquire::Languages "none";
+# apt counts itself as essential, which mmdebstrap does not: only the archive's word counts.
+pkgCacheGen::ForceEssential ",";
 Acquire::Retries "2";
 Acquire::ForceHash "SHA256";
 {more}
@@ -109,7 +111,7 @@ class AptArchive:
         output = "\n".join(finished.lines)
         bad = _BAD_SUITE.search(output)
         # A mirror that does not answer at all also has "no Release file": look at the reason.
-        if bad and re.search(r"404\s+Not Found", output):
+        if bad and re.search(r"(?m)^\s*404\s", output):
             return InvalidInput.for_field(
                 "suite",
                 f"{bad[1]} has no such suite",

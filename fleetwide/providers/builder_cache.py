@@ -3,6 +3,7 @@
 import gzip
 import shutil
 import time
+import zlib
 from pathlib import Path
 
 from fleetwide.baseos.locks import lock_digest
@@ -66,7 +67,10 @@ class BuilderCache:
             meanwhile(
                 progress, "fetching the disk", lambda: self._objects.get_file(disk.key, packed)
             )
-            _unpack(packed, partial, disk.size, progress)
+            try:
+                _unpack(packed, partial, disk.size, progress)
+            except (OSError, EOFError, zlib.error) as error:
+                raise PlatformError(f"{disk.key} could not be unpacked: {error}") from error
             digest, _ = digest_disk(partial, progress)
             if digest != disk.digest:
                 raise PlatformError(f"the object store has {digest} under {disk.key}")
@@ -91,7 +95,7 @@ class BuilderCache:
             if now - tree.stat().st_mtime > FAILED_TREES_SECONDS:
                 _remove(tree)
         found = [path for name in TRIMMED for path in _entries(self.folder / name)]
-        sized = sorted(((path.stat().st_mtime, _size(path), path) for path in found), reverse=True)
+        sized = sorted((sized for path in found if (sized := _aged(path))), reverse=True)
         total = 0
         for used_at, size, path in sized:
             total += size
@@ -122,6 +126,14 @@ def _remove(path: Path) -> None:
 
 def _entries(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _aged(path: Path) -> tuple[float, int, Path] | None:
+    """When it was used last, and its size; None when another build took it away just now."""
+    try:
+        return path.stat().st_mtime, _size(path), path
+    except FileNotFoundError:
+        return None
 
 
 def _size(path: Path) -> int:

@@ -39,6 +39,8 @@ def main(root: Path, call: dict[str, object]) -> None:
     for node in NODES:
         (root / "dev" / node).touch()
         _mount("--bind", f"/dev/{node}", root / "dev" / node)
+        # The node is the machine's own: it can be written to, but its mode and owner stay.
+        _mount("-o", "remount,bind,ro", root / "dev" / node)
     (root / "dev/fd").symlink_to("/proc/self/fd")
     for inside, outside in binds.items():
         _mount("--bind", outside, _place(root, inside))

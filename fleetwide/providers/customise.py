@@ -63,8 +63,14 @@ def customise(request: Customisation, tree: Path, workdir: Path, progress: Progr
     for script in spec.scripts:
         if request.target in script.targets:
             _run_script(script.name, script.run, tree, workdir, progress)
-    with RootTree(tree) as files:
-        _finalise(request, files)
+    try:
+        with RootTree(tree) as files:
+            _finalise(request, files)
+    except OSError as error:
+        raise BuildFailed(
+            f"a script left {error.filename or 'a folder'} behind as something else: "
+            f"{error.strerror}"
+        ) from error
 
 
 def _identify(request: Customisation, files: RootTree) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleetwide.baseos.bootstrap import Bootstrap, mmdebstrap_command, read_progress, variant_of
 from fleetwide.baseos.checks import check_packages
-from fleetwide.baseos.packages import included
+from fleetwide.baseos.packages import MERGED_USR, included
 from fleetwide.errors import BuildFailed, PlatformError
 from fleetwide.models.baseos import Face, OSImageSpec, Trim
 from fleetwide.models.os_locks import Lock
@@ -57,6 +57,7 @@ def bootstrap(
         architecture=build.spec.architecture,
         suite=build.spec.suite,
         include=included(build.spec, face, names),
+        merged_usr=face is not Face.TOOLS and build.spec.suite in MERGED_USR,
         trim=_trim(build.spec, face),
         mirror=str(mirror.absolute()),
         target=str(tree.absolute()),
@@ -94,8 +95,10 @@ def _environment(epoch: int, scratch: Path) -> dict[str, str]:
 def _failure(spec: OSImageSpec, finished: Finished) -> BuildFailed | PlatformError:
     words = "\n".join(finished.lines[-TOLD_LINES:])
     message = f"{spec.name} did not build (mmdebstrap exit {finished.returncode}):\n{words}"
-    if finished.returncode < 0 or any(phrase in words for phrase in TRANSIENT):
-        return PlatformError(message)
+    output = "\n".join(finished.lines)
+    reasons = [phrase for phrase in TRANSIENT if phrase in output]
+    if finished.returncode < 0 or reasons:
+        return PlatformError(f"{message}\n{'; '.join(reasons)}".rstrip())
     return BuildFailed(message, hint="look at the package whose script failed above")
 
 

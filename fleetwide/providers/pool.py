@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import httpx2
 
@@ -81,13 +82,14 @@ class Pool:
         """Whether the package is here; then it counts as used now."""
         try:
             os.utime(self.path(package))
+            return self.path(package).stat().st_size == package.size
         except FileNotFoundError:
             return False
-        return True
 
     def _fetch_one(self, state: _Fetching, package: LockedPackage) -> None:
         target = self.path(package)
-        partial = target.with_suffix(".partial")
+        # Another build may fetch the same package at this moment.
+        partial = target.with_name(f"{package.sha256}.{uuid4().hex}.partial")
         try:
             if not self._from_objects(package, partial):
                 self._from_mirror(state, package, partial)

@@ -135,16 +135,19 @@ class RootTree:
 
     def _open(self, path: str, flags: int) -> int:
         how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-        descriptor: int = _libc.syscall(
-            ctypes.c_long(SYS_OPENAT2),
-            ctypes.c_int(self._root),
-            os.fsencode(path),
-            ctypes.byref(how),
-            ctypes.c_size_t(ctypes.sizeof(how)),
-        )
-        if descriptor >= 0:
-            return descriptor
-        number = ctypes.get_errno()
+        number = errno.EAGAIN
+        # Any rename on the machine can disturb a walk through "..": the kernel says try again.
+        while number == errno.EAGAIN:
+            descriptor: int = _libc.syscall(
+                ctypes.c_long(SYS_OPENAT2),
+                ctypes.c_int(self._root),
+                os.fsencode(path),
+                ctypes.byref(how),
+                ctypes.c_size_t(ctypes.sizeof(how)),
+            )
+            if descriptor >= 0:
+                return descriptor
+            number = ctypes.get_errno()
         if number == errno.ENOSYS:
             raise PlatformError("the builder's Linux is older than 5.6 and has no openat2")
         if number == errno.ELOOP:

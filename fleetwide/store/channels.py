@@ -42,7 +42,7 @@ def point(session: Session, move: Move, *, now: datetime) -> str | None:
         raise Conflict(
             f"channel {move.name}:{move.channel} points at {before or 'nothing'}, "
             f"not at {move.expected}",
-            hint=f"fleetwide os channels --name {move.name}",
+            hint=f"fleetwide os channels {move.name}",
         )
     if before == move.version:
         return before

@@ -5,7 +5,7 @@ from typing import Any
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from fleetwide.errors import ErrorCode, FieldFault, FleetwideError, UserError
+from fleetwide.errors import FieldFault, FleetwideError, UserError, error_class
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 
@@ -38,15 +38,5 @@ def from_application_error(error: ApplicationError) -> FleetwideError:
     """The error that a Temporal failure was made of; unknown types become the base class."""
     details = error.details[0] if error.details and isinstance(error.details[0], dict) else {}
     fields = tuple(FieldFault(**fault) for fault in details.get("fields", ()))
-    known = {cls.code: cls for cls in _all_subclasses(FleetwideError)}
-    try:
-        cls = known.get(ErrorCode(error.type or ""), FleetwideError)
-    except ValueError:
-        cls = FleetwideError
+    cls = error_class(error.type or "")
     return cls(error.message, hint=details.get("hint"), fields=fields)
-
-
-def _all_subclasses(cls: type[FleetwideError]) -> list[type[FleetwideError]]:
-    """Subclasses, leaves last, so that a leaf wins over a family that shares its code."""
-    found = cls.__subclasses__()
-    return [cls, *(item for sub in found for item in _all_subclasses(sub))]

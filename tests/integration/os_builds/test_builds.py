@@ -81,7 +81,6 @@ def other_version(lock: Lock, home: Path, folder: Path) -> tuple[LockedPackage, 
     return package, deb
 
 
-@pytest.mark.xfail(strict=True, reason="the reason is looked for in the last lines only")
 def test_a_pool_with_other_bytes_than_the_lock_s_is_refused(
     locked: LockedPlan, lock: Lock, other_home: Path, tmp_path: Path
 ) -> None:

@@ -226,7 +226,6 @@ def test_cancel_ends_a_script_and_what_it_started(tree: Path) -> None:
     assert mounts_below(tree) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the nodes are bound from the machine, writable")
 def test_the_builder_s_devices_keep_their_mode(tree: Path) -> None:
     """The nodes are the machine's own: a change of one would be a change of the machine."""
     node = Path("/dev/full")

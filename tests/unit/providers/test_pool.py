@@ -266,7 +266,6 @@ def test_progress_tells_how_much_has_come(mirror: Mirror, pool: Pool) -> None:
     assert ("fetching 2 packages", 0.5) in told
 
 
-@pytest.mark.xfail(strict=True, reason="both write to one partial file")
 def test_two_builds_that_fetch_the_same_at_once_do_not_meet(
     mirror: Mirror, folder: Path, tmp_path: Path
 ) -> None:

@@ -184,7 +184,6 @@ def test_what_stays_keeps_owner_and_mode(root: Path, files: RootTree) -> None:
     assert path.stat().st_size == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the kernel's request to try again is taken for a failure")
 def test_renames_elsewhere_on_the_machine_disturb_nobody(root: Path, files: RootTree) -> None:
     """``..`` below a root cannot be resolved while anything is renamed; openat2 then says EAGAIN."""
     (root / "etc").mkdir()
