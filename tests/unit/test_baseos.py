@@ -1,27 +1,38 @@
-from datetime import UTC, date, datetime, timedelta, timezone
+"""Versions, plans, the bootstrap's command, and the container base's documents."""
+
+import json
+from dataclasses import replace
+from datetime import date
 
 import pytest
+from pydantic import ValidationError
 
 from fleetwide.baseos.bootstrap import (
-    FINALISE,
-    keyring_of,
+    Bootstrap,
     mmdebstrap_command,
-    parse_dpkg_status,
     read_progress,
+    trim_config,
+    variant_of,
 )
 from fleetwide.baseos.images import base_image, base_metadata
 from fleetwide.baseos.plans import make_plan
 from fleetwide.baseos.versions import next_version
 from fleetwide.models.base import Layer
-from fleetwide.models.baseos import BuildPlan, OSImageSpec
+from fleetwide.models.baseos import Architecture, Face, Trim
+from tests.unit.locked import DIGEST
+from tests.unit.os_plans import locked, plan, spec_of
 
-NOW = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
-MIDNIGHT = 1_795_305_600
-
-
-def plan(**spec: object) -> BuildPlan:
-    given = OSImageSpec.model_validate({"name": "baseos", "suite": "bookworm", **spec})
-    return make_plan(given, "20261122.1", "os/baseos/20261122.1", NOW)
+LAYER = Layer(digest="sha256:" + "1" * 64, diff_id="sha256:" + "2" * 64, size=1)
+RUN = Bootstrap(
+    variant="minbase",
+    architecture=Architecture.AMD64,
+    suite="bookworm",
+    include=["dash", "vim"],
+    merged_usr=False,
+    trim=[],
+    mirror="/mirror",
+    target="/tree",
+)
 
 
 @pytest.mark.parametrize(
@@ -36,71 +47,91 @@ def test_the_next_version_counts_within_the_day(existing: list[str], expected: s
     assert next_version(existing, date(2026, 11, 22)) == expected
 
 
-def test_the_epoch_is_the_start_of_the_day_in_utc() -> None:
-    assert plan().source_date_epoch == MIDNIGHT
-    spec = OSImageSpec(name="baseos", suite="bookworm")
-    east = datetime(2026, 11, 23, 1, 0, tzinfo=timezone(timedelta(hours=5)))
-    assert make_plan(spec, "1", "w", east).source_date_epoch == MIDNIGHT
+def test_a_plan_says_where_the_image_goes_and_what_came_before() -> None:
+    made = make_plan(spec_of(), "1.0+b1", "w", "0.9")
+    assert (made.repository, made.tag, made.parent) == ("baseos/baseos", "1.0_b1", "0.9")
 
 
-def test_a_given_epoch_is_kept() -> None:
-    assert plan(source_date_epoch=0).source_date_epoch == 0
+def test_the_only_archive_is_the_private_one() -> None:
+    command = mmdebstrap_command(RUN)
+    assert command[-3:] == ["bookworm", "/tree", "deb [trusted=yes] copy:/mirror bookworm main"]
+    assert "--include=dash,vim" in command
+    assert "--mode=root" in command
 
 
-def test_a_plan_says_where_the_image_goes() -> None:
-    made = make_plan(OSImageSpec(name="baseos", suite="bookworm"), "1.0+b1", "w", NOW)
-    assert (made.repository, made.tag) == ("baseos/baseos", "1.0_b1")
+def test_without_packages_there_is_no_include() -> None:
+    bare = mmdebstrap_command(replace(RUN, include=[]))
+    assert not [word for word in bare if word.startswith("--include")]
 
 
-def test_no_mirror_is_given_when_nobody_names_one() -> None:
-    assert mmdebstrap_command(plan(), "out.tar", None)[-2:] == ["bookworm", "out.tar"]
+def test_usr_is_merged_before_anything_is_unpacked_where_that_is_asked_for() -> None:
+    hooks = [word for word in mmdebstrap_command(RUN) if word.startswith("--setup-hook")]
+    assert hooks == []
+    [hook] = {*mmdebstrap_command(replace(RUN, merged_usr=True))} - {*mmdebstrap_command(RUN)}
+    assert hook.startswith("--setup-hook=")
+    assert "merged-usr" in hook
 
 
-def test_the_mirror_of_the_spec_goes_before_the_default() -> None:
-    own, default = "http://own.example/debian", "http://default.example/debian"
-    assert mmdebstrap_command(plan(mirror=own), "out.tar", default)[-1] == own
-    assert mmdebstrap_command(plan(), "out.tar", default)[-1] == default
+def test_copyright_files_stay_whatever_is_trimmed() -> None:
+    lines = trim_config([*Trim]).splitlines()
+    docs = lines.index("path-exclude=/usr/share/doc/*")
+    assert lines.index("path-include=/usr/share/doc/*/copyright") > docs
+    assert trim_config([Trim.MAN, Trim.DOCS]) == trim_config([Trim.DOCS, Trim.MAN])
+    assert trim_config([]) == ""
 
 
-def test_packages_are_sorted_so_that_their_order_does_not_matter() -> None:
-    first = mmdebstrap_command(plan(packages=["b2", "a1"]), "t", None)
-    assert first == mmdebstrap_command(plan(packages=["a1", "b2"]), "t", None)
-    assert "--include=a1,b2" in first
-
-
-def test_each_distribution_has_its_own_keyring() -> None:
-    assert keyring_of(plan()).endswith("/debian-archive-keyring.gpg")
-    assert keyring_of(plan(distribution="ubuntu", suite="noble")).endswith(
-        "/ubuntu-archive-keyring.gpg"
-    )
-    assert keyring_of(plan(keyring="/usr/share/keyrings/x.gpg")) == "/usr/share/keyrings/x.gpg"
-
-
-def test_the_release_is_written_and_shared_secrets_are_removed() -> None:
-    hooks = [a for a in mmdebstrap_command(plan(), "t", None) if a.startswith("--customize-hook=")]
-    assert 'IMAGE_VERSION="20261122.1"' in hooks[0]
-    assert hooks[1] == f"--customize-hook={FINALISE}"
-    assert "ssh_host_" in FINALISE
-    assert "machine-id" in FINALISE
+def test_the_tools_are_unpacked_and_the_faces_installed() -> None:
+    assert variant_of(spec_of(), Face.TOOLS) == "extract"
+    assert variant_of(spec_of(variant="apt"), Face.VM) == "apt"
 
 
 def test_progress_is_read_off_the_stages_and_grows() -> None:
-    lines = ["I: running apt-get update...", "I: extracting archives...", "I: creating tarball..."]
+    lines = [
+        "I: running apt-get update...",
+        "I: extracting archives...",
+        "I: installing remaining packages inside the chroot...",
+        "I: cleaning package lists and apt cache...",
+    ]
     fractions = [found[1] for line in lines if (found := read_progress(line))]
-    assert len(fractions) == 3
+    assert len(fractions) == len(lines)
     assert fractions == sorted(fractions)
     assert read_progress("Get:1 something") is None
 
 
-def test_only_installed_packages_are_listed() -> None:
-    text = (
-        "Package: b\nStatus: install ok installed\nVersion: 1:2-3\nDescription: x\n more: y\n\n"
-        "Package: a\nStatus: deinstall ok config-files\nVersion: 1\n\n"
-    )
-    assert parse_dpkg_status(text) == {"b": "1:2-3"}
+def test_the_base_image_names_its_release_and_its_lock() -> None:
+    metadata = base_metadata(locked(plan(parent="20261121.1")))
+    assert metadata["fleetwide.os.release"] == "baseos:20261122.1"
+    assert metadata["fleetwide.os.parent"] == "baseos:20261121.1"
+    assert metadata["fleetwide.os.lock"] == DIGEST
+    assert metadata["org.opencontainers.image.created"] == "2026-11-22T00:00:00Z"
+    assert "fleetwide.os.parent" not in base_metadata(locked())
 
 
-def test_the_base_image_names_its_release() -> None:
-    layer = Layer(digest="sha256:" + "1" * 64, diff_id="sha256:" + "2" * 64, size=1)
-    assert base_metadata(plan())["fleetwide.os.release"] == "baseos:20261122.1"
-    assert base_image(plan(), layer) == base_image(plan(owner="somebody"), layer)
+def test_who_owns_a_release_is_not_in_its_image() -> None:
+    mine, yours = (base_image(locked(plan(owner=owner)), LAYER) for owner in ("me", "you"))
+    assert mine == yours
+    labels = json.loads(mine.config)["config"]["Labels"]
+    assert json.loads(mine.manifest)["annotations"] == labels
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"packages": ["vim", "vim"]}, "repeats vim"),
+        ({"vm": {"packages": ["vim"]}, "exclude": ["vim"]}, "vim is asked for"),
+        ({"architecture": "arm64", "targets": ["vm"]}, "arm64 has no BIOS"),
+        ({"ami": {"regions": ["eu-west-1"]}}, "needs the target vm"),
+        ({"files": [{"path": "/proc/x", "content": ""}]}, "/proc is no part of an image"),
+        ({"files": [{"path": "/etc/../x", "content": ""}]}, "without empty, . or .. parts"),
+        ({"files": [{"path": "/etc/x"}]}, "either content or link"),
+        ({"files": [{"path": "/x", "content": "", "mode": "4755"}]}, "mode"),
+        ({"users": [{"name": "a", "uid": 5, "authorized_keys": ["ssh-rsa x"]}]}, "need a home"),
+        ({"mirror": "http://user:secret@x/debian"}, "mirror"),
+        ({"keyring": "/etc/passwd"}, "keyring"),
+        ({"scripts": [{"name": f"s{n}", "run": "x" * 50_000} for n in "ab"]}, "the limit is 98304"),
+        ({"vm": {"size": "100MiB"}}, "size"),
+    ],
+)
+def test_a_spec_that_cannot_be_built_is_refused(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        spec_of(**wrong)

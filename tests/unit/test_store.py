@@ -25,7 +25,8 @@ from fleetwide.models.containers import (
 )
 from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
 from fleetwide.registry.digests import digest_of
-from fleetwide.store import events, hosts, jobs, migrate, releases, scheduling
+from fleetwide.store import channels, events, hosts, jobs, migrate, releases, scheduling
+from fleetwide.store.channels import Move
 from fleetwide.store.session import Store
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -222,7 +223,7 @@ def test_a_channel_is_resolved_and_what_is_missing_is_told(store: Store) -> None
     with store.write() as session:
         releases.reserve(session, release(), SPEC, "run-1", now=NOW)
         releases.save(session, release(), now=NOW)
-        assert releases.point(session, "baseos", Channel.CANDIDATE, "1", now=NOW) is None
+        assert channels.point(session, Move("baseos", Channel.CANDIDATE, "1"), now=NOW) is None
     with store.read() as session:
         found = releases.resolve(session, "baseos", "candidate")
         assert releases.to_model(session, found).channels == [Channel.CANDIDATE]
@@ -231,3 +232,60 @@ def test_a_channel_is_resolved_and_what_is_missing_is_told(store: Store) -> None
             releases.resolve(session, "baseos", "stable")
         with pytest.raises(NotFound, match="line nothing has none yet"):
             releases.resolve(session, "nothing", "stable")
+
+
+def test_a_release_without_an_image_is_resolved_and_one_that_is_being_built_is_not(
+    store: Store,
+) -> None:
+    machine = release().model_copy(update={"image_digest": None})
+    with store.write() as session:
+        releases.reserve(session, machine, SPEC, "run-1", now=NOW)
+        with pytest.raises(NotFound):
+            releases.resolve(session, "baseos", "1")
+        releases.save(session, machine, now=NOW)
+        assert releases.resolve(session, "baseos", "1").image_digest is None
+
+
+def keyed(store: Store, version: str, key: str, state: ReleaseState) -> None:
+    made = release(version).model_copy(update={"build_key": key, "state": state})
+    with store.write() as session:
+        releases.reserve(session, made, SPEC, f"run-{version}", now=NOW)
+        releases.set_build_key(session, f"run-{version}", key)
+        if state is not ReleaseState.BUILDING:
+            releases.save(session, made, now=NOW)
+
+
+@pytest.mark.parametrize("state", [*ReleaseState])
+def test_a_build_is_needless_where_its_bytes_are_there_or_on_their_way(
+    store: Store, state: ReleaseState
+) -> None:
+    keyed(store, "1", "key", state)
+    with store.write() as session:
+        found = releases.same_build(session, "baseos", "key", "run-2")
+        assert releases.same_build(session, "baseos", "key", "run-1") is None
+        assert releases.same_build(session, "baseos", "other", "run-2") is None
+        assert releases.same_build(session, "another-line", "key", "run-2") is None
+    assert (found is None) == (state in releases.GONE)
+
+
+def test_a_claim_that_came_to_nothing_is_given_back_and_told(store: Store) -> None:
+    keyed(store, "1", "key", ReleaseState.CANDIDATE)
+    keyed(store, "2", "key", ReleaseState.BUILDING)
+    with store.write() as session:
+        row = releases.of_run(session, "os/baseos/2", "run-2")
+        assert row is not None
+        releases.give_up(session, row, "1", now=NOW)
+    with store.read() as session:
+        assert releases.versions(session, "baseos") == ["1"]
+        [*_, last] = events.after(session, 0, subject="os/baseos/2")
+    assert (last.kind, "nothing has changed since baseos 1" in last.message) == ("noChange", True)
+
+
+def test_the_newest_release_is_one_that_may_be_used(store: Store) -> None:
+    for version, state in (("1", "stable"), ("2", "held"), ("3", "revoked"), ("4", "building")):
+        keyed(store, version, version, ReleaseState(state))
+    with store.read() as session:
+        last = releases.latest(session, "baseos")
+        assert [row.version for row in releases.finished(session, "baseos")] == ["2", "1"]
+    assert last is not None
+    assert last.version == "2"
