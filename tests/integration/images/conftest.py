@@ -1,24 +1,32 @@
 """A registry of our own, and one small real root file system for all tests of images."""
 
+import json
 import socket
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fleetwide.baseos.plans import make_plan
 from fleetwide.errors import RegistryUnavailable
 from fleetwide.models.bakery import BaseImage
-from fleetwide.models.baseos import BuildPlan, OSImageSpec
+from fleetwide.models.os_releases import LockedPlan, RootFilesystem
 from fleetwide.providers.base_cache import BaseCache
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.images import push_base_image
-from fleetwide.providers.mmdebstrap import BuiltRootfs, build_rootfs
-from fleetwide.providers.progress import no_progress
 
+ROOT = Path(__file__).parents[3]
+# The least that can run a wheel and take a deb.
+SPEC = {
+    "name": "tiny",
+    "version": "20261122.1",
+    "suite": "bookworm",
+    "variant": "essential",
+    "packages": ["python3-minimal"],
+}
 CONFIG = """
 version: 0.1
 log: {{level: error}}
@@ -67,41 +75,55 @@ def client(registry: tuple[str, Path]) -> Iterator[RegistryClient]:
         yield made
 
 
-def small_plan(**spec: Any) -> BuildPlan:
-    """The least that can run a wheel and take a deb."""
-    given = {
-        "name": "tiny",
-        "suite": "bookworm",
-        "variant": "essential",
-        "packages": ["python3-minimal"],
-        **spec,
-    }
-    now = datetime(2026, 11, 22, 12, tzinfo=UTC)
-    return make_plan(OSImageSpec.model_validate(given), "20261122.1", "os/tiny/20261122.1", now)
+@dataclass(frozen=True)
+class Built:
+    """A small root file system: its plan, and its layer as a file."""
+
+    locked: LockedPlan
+    layer: Path
+    rootfs: RootFilesystem
+
+
+def _driven(*words: str) -> str:
+    """What a build in a process of its own answers: that one may use the network."""
+    command = [sys.executable, "-m", "tests.integration.os_builds.driver", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltRootfs:
-    return build_rootfs(small_plan(), None, tmp_path_factory.mktemp("rootfs") / "b", no_progress)
+def built() -> Iterator[Built]:
+    """Below /tmp itself, where apt's own user may read."""
+    with tempfile.TemporaryDirectory(prefix="fw-images-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        locked = _driven("prepare", folder, json.dumps(SPEC))
+        rootfs = _driven("build", folder, locked, str(home / "work"))
+        yield Built(
+            LockedPlan.model_validate_json(locked),
+            home / "work/layer.tar.gz",
+            RootFilesystem.model_validate_json(rootfs),
+        )
 
 
 @pytest.fixture(scope="session")
-def base(built: BuiltRootfs, client: RegistryClient) -> BaseImage:
+def base(built: Built, client: RegistryClient) -> BaseImage:
     """The root file system as a base image in the registry."""
-    plan = small_plan()
-    layer = built.rootfs.layer
-    client.upload_blob(plan.repository, built.layer_path, layer.digest)
-    pushed = push_base_image(client, plan, layer)
+    locked, layer = built.locked, built.rootfs.layer
+    plan = locked.plan
+    client.upload_blob(plan.repository, built.layer, layer.digest)
+    pushed = push_base_image(client, locked, layer)
     return BaseImage(
         name=plan.name,
         version=plan.version,
         repository=plan.repository,
         digest=pushed.digest,
-        layer=built.rootfs.layer,
+        layer=layer,
         distribution=plan.spec.distribution,
         suite=plan.spec.suite,
         architecture=plan.spec.architecture,
-        created_epoch=plan.source_date_epoch,
+        created_epoch=locked.source_date_epoch,
     )
 
 
