@@ -83,6 +83,19 @@ def builder_children(platform: Platform) -> list[psutil.Process]:
     return psutil.Process(platform.pid("builder")).children(recursive=True)
 
 
+def is_bootstrapping(platform: Platform) -> bool:
+    """The packages are locked and fetched, and the tree is being made."""
+    names = {name for child in builder_children(platform) for name in command_of(child)}
+    return "mmdebstrap" in names
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return [Path(word).name for word in process.cmdline()[:2]]
+    except psutil.NoSuchProcess:
+        return []
+
+
 def work_folders(platform: Platform) -> list[Path]:
     found = (platform.state / "builder").glob("*")
     return [path for path in found if path.name not in KEPT]
@@ -97,7 +110,7 @@ def test_an_os_build_while_it_bootstraps(platform: Platform, stable: OSRelease) 
     assert stable.image_digest
     spec = json.dumps({"name": "dropped", "version": "1", "suite": "bookworm"})
     platform.start("OSImageBuild", "os/dropped/1", spec)
-    eventually(lambda: builder_children(platform), 60, "a bootstrap process")
+    eventually(lambda: is_bootstrapping(platform), 200, "a bootstrap process")
     with platform.client() as client:
         told = eventually(lambda: client.operation("os/dropped/1").progress, 30, "progress")
     assert told

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from fleetwide.models.os_releases import OSRelease
+from tests.faults.test_cancel import is_bootstrapping
 from tests.platforms import Platform, eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -92,7 +93,7 @@ def test_a_builder_killed_in_the_middle_of_an_os_build_builds_again(
     spec = {"name": "phoenix", "version": "1", "suite": "bookworm", "variant": "essential"}
     platform.start("OSImageBuild", "os/phoenix/1", json.dumps(spec))
     builder = platform.pid("builder")
-    eventually(lambda: psutil.Process(builder).children(), 60, "a bootstrap process")
+    eventually(lambda: is_bootstrapping(platform), 200, "a bootstrap process")
     started = psutil.Process(builder).children(recursive=True)
     os.kill(builder, signal.SIGKILL)
     eventually(lambda: not any(child.is_running() for child in started), 30, "no orphan")

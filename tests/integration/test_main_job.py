@@ -59,8 +59,7 @@ def test_a_release_is_a_candidate_first_and_stable_after_its_promotion(
 ) -> None:
     assert stable.channels == [Channel.CANDIDATE, Channel.STABLE]
     assert stable.package_count > 80
-    ended = platform.ended("os/baseos/1")
-    assert (ended.status, ended.result["state"]) == ("COMPLETED", "stable")
+    assert platform.query("os/baseos/1")["state"] == "stable"  # and open for what comes later
     with platform.client() as client:
         resolved = client.registry.resolve("baseos/baseos:1")
     assert resolved.digest == stable.image_digest
@@ -102,7 +101,11 @@ def test_builds_tasks_and_jobs_start_from_the_temporal_cli(
     eventually(lambda: platform.query("os/tiny/7")["state"] == "candidate", 200, "a candidate")
     promote = ["workflow", "update", "execute", "--workflow-id", "os/tiny/7", "--name", "promote"]
     platform.temporal(*promote, "--input", '{"channel": "stable"}')
-    assert platform.ended("os/tiny/7").result["state"] == "stable"
+    assert platform.query("os/tiny/7")["state"] == "stable"
+    revoke = ["workflow", "update", "execute", "--workflow-id", "os/tiny/7", "--name", "revoke"]
+    platform.temporal(*revoke, "--input", '{"reason": "only a test"}')
+    ended = platform.ended("os/tiny/7")
+    assert (ended.status, ended.result["state"]) == ("COMPLETED", "revoked")
 
 
 def test_a_bake_from_the_temporal_cli_finds_the_first_image(
