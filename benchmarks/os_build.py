@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.harness import Figure, alternate, report, say
 from fleetwide.baseos.bootstrap import Bootstrap, mmdebstrap_command
 from fleetwide.baseos.locks import build_key
-from fleetwide.baseos.packages import included
+from fleetwide.baseos.packages import MERGED_USR, included
 from fleetwide.baseos.plans import make_plan
 from fleetwide.baseos.suites import Mirrors
 from fleetwide.errors import RegistryUnavailable
@@ -131,6 +131,7 @@ class Mmdebstrap:
             architecture=SPEC.architecture,
             suite=SPEC.suite,
             include=included(SPEC, Face.CONTAINER, set()),
+            merged_usr=SPEC.suite in MERGED_USR,
             trim=list(SPEC.trim),
             mirror=str(self.mirror),
             target=str(self.tar),
