@@ -1,6 +1,7 @@
-from fleetwide.baseos.package_diff import PackageChange, package_diff
+from fleetwide.baseos.package_diff import package_diff
 from fleetwide.models.baseos import Architecture, Face
 from fleetwide.models.os_locks import Lock, LockedPackage
+from fleetwide.models.os_reports import PackageChange
 from tests.unit.locked import package
 
 BEFORE = [

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from fleetwide.baseos.tracker import FindingState, tracker_findings
+from fleetwide.baseos.tracker import tracker_findings
 from fleetwide.errors import InvalidInput, NotFound
+from fleetwide.models.os_reports import FindingState
 from fleetwide.providers.fixes import read_tracker
 from tests.unit.locked import package
 
