@@ -45,8 +45,8 @@ def test_only_holders_get_the_database_and_aws(name: str) -> None:
     assert ("FLEETWIDE_DATABASE_URL" in given) == (
         name in {"migrate", "api", "control", "scheduler"}
     )
-    assert ("AWS_SECRET_ACCESS_KEY" in given) == (name in {"api", "control"})
-    assert ("FLEETWIDE_AWS_ENDPOINT_URL" in given) == (name in {"api", "control"})
+    assert ("AWS_SECRET_ACCESS_KEY" in given) == (name in {"api", "control", "builder"})
+    assert ("FLEETWIDE_AWS_ENDPOINT_URL" in given) == (name in {"api", "control", "builder"})
     assert ("FLEETWIDE_DOCKER_URL" in given) == (name == "host")
 
 
