@@ -205,7 +205,7 @@ class ReleaseActivities:
         return releases.find(session, move.name, before)
 
     @activity.defn(name="baseos.withdraw_release")
-    def withdraw_release(self, release: OSRelease, by: str = "") -> None:
+    def withdraw_release(self, release: OSRelease, by: str) -> None:
         """Book a release that nobody may use any more; no channel points at it afterwards."""
         now = datetime.now(UTC)
         with self.store.write() as session:

@@ -58,9 +58,10 @@ FALLS = (ReleaseState.STABLE, ReleaseState.PREVIOUS, ReleaseState.SUPERSEDED)
 class OSImageBuild:
     """Lock, build, test, publish; then serve promotions until the release is retired."""
 
-    @workflow.init
-    def __init__(self, spec: OSImageSpec) -> None:
-        self.spec = spec
+    spec: OSImageSpec
+    """Set by ``run``: an ``__init__`` that takes it would hang on a start without input."""
+
+    def __init__(self) -> None:
         self.step = "reserving a version"
         self.plan: BuildPlan | None = None
         self.locked: LockedPlan | None = None
@@ -70,6 +71,7 @@ class OSImageBuild:
 
     @workflow.run
     async def run(self, spec: OSImageSpec) -> OSRelease:
+        self.spec = spec
         try:
             release = await self._build(spec)
             if release.outcome is BuildOutcome.NO_CHANGE:

@@ -6,6 +6,7 @@ from temporalio.exceptions import FailureError
 with workflow.unsafe.imports_passed_through():
     from activities.baseos import ReleaseActivities
     from activities.baseos_amis import AmiActivities
+    from activities.baseos_builds import OSBuildActivities
     from activities.baseos_reports import BuilderQuestions, ReleaseQuestions
     from fleetwide.baseos.plans import make_plan
     from fleetwide.models.baseos import OSImageSpec
@@ -146,9 +147,13 @@ class OSRetention:
             drop = DropAmis(workflow_id=release.workflow_id, amis=release.amis, regions=regions)
             if regions:
                 await steps.in_cloud(AmiActivities.drop_amis, drop, "take the AMIs away")
+            if release.disk is not None:
+                forget = OSBuildActivities.forget_disk
+                await steps.on_builder(forget, release.disk, "remove the stored disk")
             update = {"state": ReleaseState.RETIRED, "reason": request.reason, "amis": []}
             await steps.book(
                 ReleaseActivities.withdraw_release,
                 release.model_copy(update=update),
+                POLICY,
                 summary=f"book {release.version} as retired",
             )

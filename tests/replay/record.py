@@ -18,6 +18,17 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, Wor
 from fleetwide.errors import BuildFailed
 from fleetwide.models.containers import KillRequest
 from fleetwide.store import images
+from tests.workflow.os_lines import (
+    AMIS,
+    BOTH,
+    SPEC,
+    WHY,
+    build,
+    grow_old,
+    start,
+    until_state,
+    until_step,
+)
 from tests.workflow.world import HOST, World, job, task, world
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -86,34 +97,93 @@ async def batch_is_cancelled(plane: World) -> Any:
     return await _cancelled(plane, handle)
 
 
-async def _candidate(plane: World, version: str) -> Any:
-    spec = {"name": "baseos", "suite": "bookworm", "version": version}
-    handle = await plane.start("OSImageBuild", spec, f"os/baseos/{version}")
-
-    async def candidate() -> bool:
-        return bool((await handle.query("status"))["state"] == "candidate")
-
-    await plane.until(candidate)
+async def os_is_promoted(plane: World) -> Any:
+    """Both faces with AMIs; it stays open, and bakes stand on it."""
+    handle = await build(plane, "1", **AMIS)
+    await handle.execute_update("promote", {"channel": "stable", "by": "ada"})
     return handle
 
 
-async def os_is_promoted(plane: World) -> Any:
-    handle = await _candidate(plane, "1")
-    await handle.execute_update("promote", {"channel": "stable"})
+async def os_did_not_change(plane: World) -> Any:
+    plane.builder.lock = "1"
+    spec = {**SPEC, **AMIS, "version": "1.1"}
+    return await _ended(plane, "OSImageBuild", spec, "os/baseos/1.1")
+
+
+async def os_is_withdrawn(plane: World) -> Any:
+    return await _cancelled(plane, await build(plane, "2", **AMIS, force=True))
+
+
+async def os_fails(plane: World) -> Any:
+    plane.builder.fail_at["build_container"] = BuildFailed("E: no such package")
+    spec = {**SPEC, **BOTH, "version": "3", "force": True}
+    handle = await _ended(plane, "OSImageBuild", spec, "os/baseos/3")
+    plane.builder.fail_at.clear()
+    return handle
+
+
+async def os_is_cancelled_while_it_is_built(plane: World) -> Any:
+    plane.builder.stuck_at.add("build_vm")
+    plane.builder.steps.clear()
+    handle = await start(plane, "4", **AMIS, force=True)
+    await until_step(plane, "build_vm")
+    await _cancelled(plane, handle)
+    plane.builder.stuck_at.clear()
+    return handle
+
+
+async def os_is_displaced_and_rolled_back(plane: World) -> Any:
+    plane.builder.lock = None
+    first, second = [await build(plane, version, name="rolled") for version in ("1", "2")]
+    for handle in (first, second):
+        await handle.execute_update("promote", {})
+    await until_state(plane, first, "previous")
+    await first.execute_update("promote", {"expected": "2", "reason": "2 is broken"})
+    await until_state(plane, second, "previous")
+    return first
+
+
+async def os_is_held_and_revoked(plane: World) -> Any:
+    handle = await build(plane, "1", name="held", **AMIS)
+    for update in ("hold", "unhold", "revoke"):
+        await handle.execute_update(update, WHY)
     await handle.result()
     return handle
 
 
-async def os_is_withdrawn(plane: World) -> Any:
-    return await _cancelled(plane, await _candidate(plane, "2"))
-
-
-async def os_fails(plane: World) -> Any:
-    plane.builder.fault = BuildFailed("E: no such package")
-    spec = {"name": "baseos", "suite": "bookworm", "version": "3"}
-    handle = await _ended(plane, "OSImageBuild", spec, "os/baseos/3")
-    plane.builder.fault = None
+async def os_is_retired(plane: World) -> Any:
+    handle = await build(plane, "1", name="retired", **AMIS)
+    await handle.execute_update("retire", WHY)
+    await handle.result()
     return handle
+
+
+async def os_promotes_itself(plane: World) -> Any:
+    handle = await start(plane, "1", name="eager", promotion={"automatic": True})
+    await until_state(plane, handle, "stable")
+    return handle
+
+
+async def os_plan(plane: World) -> Any:
+    return await _ended(plane, "OSImagePlan", SPEC, "ask/plan")
+
+
+async def os_fixes(plane: World) -> Any:
+    return await _ended(plane, "OSFixesAvailable", {"name": "baseos"}, "ask/fixes")
+
+
+async def os_retention(plane: World) -> Any:
+    """One is retired by its own workflow, one whose workflow is closed, and one is in use."""
+    for version in ("1", "2", "3", "4"):
+        handle = await build(plane, version, name="kept", **AMIS)
+        if version == "1":
+            await handle.execute_update("promote", {})
+        if version == "2":
+            await handle.execute_update("hold", WHY)
+            await _cancelled(plane, handle)
+    grow_old(plane, "1", "2", "3", name="kept")
+    policy = {"keep": 1, "max_age_days": 30}
+    return await _ended(plane, "OSRetention", {"name": "kept", "retention": policy}, "ask/retire")
 
 
 BAKE = {
@@ -153,7 +223,7 @@ async def unknown_type(plane: World) -> Any:
     return await _ended(plane, "ContainerTusk", {}, "unknown")
 
 
-# In this order: a bake needs the promoted release.
+# In this order: a bake, a question and an unchanged build need the promoted release.
 SHAPES: tuple[Shape, ...] = (
     task_succeeds,
     task_retries,
@@ -164,8 +234,17 @@ SHAPES: tuple[Shape, ...] = (
     batch_succeeds,
     batch_is_cancelled,
     os_is_promoted,
+    os_did_not_change,
     os_is_withdrawn,
     os_fails,
+    os_is_cancelled_while_it_is_built,
+    os_is_displaced_and_rolled_back,
+    os_is_held_and_revoked,
+    os_is_retired,
+    os_promotes_itself,
+    os_plan,
+    os_fixes,
+    os_retention,
     bake_succeeds,
     bake_is_answered_from_the_first,
     host_comes_and_goes,

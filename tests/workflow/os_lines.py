@@ -1,5 +1,6 @@
 """OS builds for tests: start them, wait for them, and look into the books."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -99,3 +100,14 @@ def booked(plane: World, version: str = "1") -> dict[str, Any]:
         row = releases.find(session, "baseos", version)
         assert row is not None
         return dict(row.release)
+
+
+def grow_old(plane: World, *versions: str, name: str = "baseos") -> None:
+    """Make the releases a year old."""
+    with plane.store.write() as session:
+        for version in versions:
+            row = releases.find(session, name, version)
+            assert row is not None
+            before = releases.to_model(session, row).created_at - timedelta(days=365)
+            row.release = {**row.release, "created_at": before.isoformat()}
+            session.add(row)

@@ -1,4 +1,4 @@
-"""Stand-ins for the builder and the cloud: every step in no time, its faults and hangs settable."""
+"""Stand-ins for the builder: every step in no time, its faults and hangs settable."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,10 +12,9 @@ from temporalio.exceptions import CancelledError
 from fleetwide.baseos.locks import build_key
 from fleetwide.models.bakery import BuiltBake, ResolvedBake
 from fleetwide.models.base import Layer
-from fleetwide.models.baseos import AmiSpec, BuildPlan
+from fleetwide.models.baseos import BuildPlan
 from fleetwide.models.os_locks import LockRef
 from fleetwide.models.os_releases import (
-    AmiImage,
     Attachment,
     BootReport,
     BuiltDisk,
@@ -23,18 +22,17 @@ from fleetwide.models.os_releases import (
     CheckResult,
     DiskImage,
     LockedPlan,
+    OSRelease,
     RootFilesystem,
     StaticReport,
 )
+from fleetwide.models.os_reports import Fix, FixesReport, PackageDiff, PlanPreview
 from fleetwide.models.os_steps import (
     AmiSnapshot,
     AttachDocuments,
     BootTest,
-    CopyAmi,
-    DropAmis,
+    PreviewRequest,
     PublishImage,
-    RegisterAmi,
-    ShareAmi,
     UploadSnapshot,
 )
 from fleetwide.registry.digests import digest_of
@@ -186,67 +184,38 @@ class ScriptedBuilder(Script):
 
 
 @dataclass
-class ScriptedCloud(Script):
-    """An EC2 that keeps AMIs by region and version, and who made them."""
+class ScriptedArchives(Script):
+    """Answers questions about what the archives of ``builder`` have today."""
 
-    amis: dict[str, AmiImage] = field(default_factory=dict)
-    """Image id to AMI."""
-    owners: dict[str, str] = field(default_factory=dict)
-    """Image id to the workflow that it carries as a tag."""
-    shares: dict[str, AmiSpec] = field(default_factory=dict)
-    invisible: set[str] = field(default_factory=set)
-    """Regions where no AMI can be launched now."""
-    instances: int = 0
-    dropped: list[DropAmis] = field(default_factory=list)
+    builder: ScriptedBuilder = field(default_factory=ScriptedBuilder)
+    fixes: list[Fix] = field(default_factory=list)
 
-    @activity.defn(name="baseos.register_ami")
-    async def register_ami(self, request: RegisterAmi) -> AmiImage:
-        plan, snapshot = request.locked.plan, request.snapshot
-        name = f"{plan.name}-{plan.version}"
-        made = self._make(snapshot.region, name, snapshot.snapshot_id, plan.workflow_id)
-        await self.act("register_ami")
-        return made
-
-    @activity.defn(name="baseos.copy_ami")
-    async def copy_ami(self, request: CopyAmi) -> AmiImage:
-        source = request.source
-        made = self._make(
-            request.region, source.name, f"copy-{source.snapshot_id}", self.owners[source.image_id]
+    @activity.defn(name="baseos.preview_build")
+    async def preview_build(self, request: PreviewRequest) -> PlanPreview:
+        await self.act("preview_build")
+        locked = await self.builder.resolve_lock(request.plan)
+        diff = PackageDiff(added=[], removed=[], upgraded=[], downgraded=[], replaced=[])
+        return PlanPreview(
+            spec=request.plan.spec,
+            sources=[],
+            lock=locked.lock,
+            build_key=locked.build_key,
+            package_count=locked.lock.package_count,
+            against=request.against.version if request.against else None,
+            diff=diff,
+            summary=diff.summary,
         )
-        await self.act("copy_ami")
-        return made
 
-    @activity.defn(name="baseos.share_ami")
-    async def share_ami(self, request: ShareAmi) -> None:
-        await self.act("share_ami")
-        self.shares[request.ami.image_id] = request.spec
-
-    @activity.defn(name="baseos.find_invisible")
-    async def find_invisible(self, amis: list[AmiImage]) -> list[str]:
-        await self.act("find_invisible")
-        return [ami.region for ami in amis if ami.region in self.invisible]
-
-    @activity.defn(name="baseos.count_instances")
-    async def count_instances(self, amis: list[AmiImage]) -> int:
-        await self.act("count_instances")
-        return self.instances if amis else 0
-
-    @activity.defn(name="baseos.drop_amis")
-    async def drop_amis(self, request: DropAmis) -> None:
-        await self.act("drop_amis")
-        self.dropped.append(request)
-        known = {ami.image_id for ami in request.amis}
-        for image_id, owner in list(self.owners.items()):
-            swept = owner == request.workflow_id and self.amis[image_id].region in request.regions
-            if swept or image_id in known:
-                del self.amis[image_id], self.owners[image_id]
-
-    def _make(self, region: str, name: str, snapshot_id: str, workflow_id: str) -> AmiImage:
-        made = AmiImage(
-            region=region, image_id=f"ami-{region}-{name}", snapshot_id=snapshot_id, name=name
+    @activity.defn(name="baseos.find_fixes")
+    async def find_fixes(self, release: OSRelease) -> FixesReport:
+        await self.act("find_fixes")
+        return FixesReport(
+            name=release.name,
+            version=release.version,
+            compared_with=["bookworm-security"],
+            checked_at=datetime.now(UTC),
+            fixes=self.fixes,
         )
-        self.amis[made.image_id], self.owners[made.image_id] = made, workflow_id
-        return made
 
 
 def _digest(seed: str) -> str:

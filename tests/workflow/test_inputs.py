@@ -12,6 +12,9 @@ from tests.workflow.world import World, job, task
 
 SPECS: dict[str, dict[str, Any]] = {
     "OSImageBuild": {"name": "baseos", "suite": "bookworm"},
+    "OSImagePlan": {"name": "baseos", "suite": "bookworm"},
+    "OSFixesAvailable": {"name": "baseos", "pointer": "stable"},
+    "OSRetention": {"name": "baseos"},
     "Bake": {
         "name": "hello",
         "version": "1",

@@ -35,7 +35,8 @@ from fleetwide.store.session import Store
 from fleetwide.temporal.converter import data_converter
 from fleetwide.temporal.search_attributes import ALL
 from fleetwide.temporal.worker import WorkerRole, make_worker
-from tests.workflow.scripted import ScriptedBuilder, ScriptedCloud
+from tests.workflow.clouds import ScriptedCloud
+from tests.workflow.scripted import ScriptedArchives, ScriptedBuilder
 from workers.placing import Placer
 from workers.registry import WORKFLOWS, control_activities
 
@@ -138,6 +139,7 @@ class World:
     host: ScriptedHost
     builder: ScriptedBuilder
     cloud: ScriptedCloud
+    archives: ScriptedArchives
     environment: WorkflowEnvironment
 
     async def start(self, type_: str, spec: Any, workflow_id: str) -> WorkflowHandle[Any, Any]:
@@ -182,10 +184,13 @@ async def world(
         registry = create_autospec(RegistryClient, instance=True)
         registry.resolve.side_effect = _resolve
         host, builder, cloud = ScriptedHost(), ScriptedBuilder(), ScriptedCloud()
+        archives = ScriptedArchives(builder=builder)
         control = control_activities(Settings(), store, registry)
         roles = (
             WorkerRole("control", WORKFLOWS, with_cloud(control, cloud)),
-            WorkerRole("builder", activities=builder.activities()),
+            WorkerRole("builder", activities=[
+                *builder.activities(), *archives.activities(),
+            ]),
             WorkerRole(f"host.{HOST}", activities=[
                 host.run_container, host.describe, host.watch,
             ]),
@@ -194,7 +199,7 @@ async def world(
             await stack.enter_async_context(make_worker(environment.client, role))
         placing = asyncio.create_task(_place(Placer(store, environment.client)))
         stack.callback(placing.cancel)
-        yield World(environment.client, store, host, builder, cloud, environment)
+        yield World(environment.client, store, host, builder, cloud, archives, environment)
 
 
 def with_cloud(control: list[Callable[..., Any]], cloud: ScriptedCloud) -> list[Callable[..., Any]]:
