@@ -77,7 +77,7 @@ class OSImageBuild:
             if release.outcome is BuildOutcome.NO_CHANGE:
                 return release
             await self._serve()
-        except BaseException as error:
+        except (Exception, asyncio.CancelledError) as error:
             await self._give_up(cancelled=is_cancelled_exception(error), why=_why(error))
             await workflow.wait_condition(workflow.all_handlers_finished)
             raise

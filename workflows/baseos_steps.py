@@ -60,7 +60,7 @@ async def together(steps: Sequence[Coroutine[Any, Any, Item]]) -> list[Item]:
     tasks = [asyncio.create_task(step) for step in steps]
     try:
         return list(await asyncio.gather(*tasks))
-    except BaseException:
+    except (Exception, asyncio.CancelledError):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

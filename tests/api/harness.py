@@ -226,13 +226,14 @@ class Plane:
             images = stack.enter_context(RegistryClient(self.registry_url))
             prepare(store)
             host = StandInHost(open_object_store(self.settings))
+            builder = ScriptedBuilder(stuck_at={"build_image"})
             for worker in (
                 WorkerRole(
                     "control",
                     workflows=WORKFLOWS,
                     activities=control_activities(self.settings, store, images),
                 ),
-                WorkerRole("builder", activities=ScriptedBuilder().activities()),
+                WorkerRole("builder", activities=builder.activities()),
                 WorkerRole(f"host.{HOST}", activities=[host.run_container]),
             ):
                 await stack.enter_async_context(make_worker(self.client, worker))
