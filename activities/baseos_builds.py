@@ -229,9 +229,10 @@ class OSBuildActivities:
         return ParentSnapshot(request.parent.snapshot_id, manifest)
 
     def _journal(self, locked: LockedPlan) -> Path:
+        """Each version has its own: a forced build of the same bytes has its own snapshot."""
         folder = self.cache.folder / "uploads"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{hex_of(locked.build_key)}.jsonl"
+        return folder / f"{locked.plan.name}-{locked.plan.version}.jsonl"
 
     @contextmanager
     def _workshop(self, locked: LockedPlan, part: str) -> Iterator[Workshop]:

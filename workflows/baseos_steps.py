@@ -239,14 +239,15 @@ async def drop_amis(locked: LockedPlan, amis: list[AmiImage]) -> None:
     ami = locked.plan.spec.ami
     if ami is None:
         return
-    await on_builder(
-        OSBuildActivities.drop_upload, locked, "forget a half-done upload", COMPENSATION
-    )
+    # First the AMIs: EC2 does not delete a snapshot that one of them uses.
     await in_cloud(
         AmiActivities.drop_amis,
         DropAmis(workflow_id=locked.plan.workflow_id, amis=amis, regions=ami.regions),
         "take the AMIs and snapshots away",
         COMPENSATION,
+    )
+    await on_builder(
+        OSBuildActivities.drop_upload, locked, "forget a half-done upload", COMPENSATION
     )
 
 

@@ -50,7 +50,7 @@ async def until_state(plane: World, handle: Handle, state: str) -> None:
 
 async def until_step(plane: World, step: str, times: int = 1) -> None:
     """Wait until the builder or the cloud has begun the step so often."""
-    await plane.until(lambda: [*plane.builder.steps, *plane.cloud.steps].count(step) >= times)
+    await plane.until(lambda: plane.builder.steps.count(step) >= times)
 
 
 async def cancel(plane: World, handle: Handle) -> None:

@@ -93,6 +93,12 @@ async def test_a_revoked_release_loses_its_channels_and_its_amis(
     assert booked(plane)["amis"] == []
 
 
+async def test_amis_go_before_the_snapshots_that_they_use(plane: World) -> None:
+    handle = await build(plane, **AMIS)
+    await handle.execute_update("revoke", WHY)
+    assert plane.builder.steps[-2:] == ["drop_amis", "drop_upload"]
+
+
 async def test_what_was_revoked_is_built_again_under_another_version(plane: World) -> None:
     plane.builder.lock = "today"
     handle = await build(plane, "1")

@@ -183,7 +183,8 @@ async def world(
             hosts.register(session, spec, now=datetime.now(UTC))
         registry = create_autospec(RegistryClient, instance=True)
         registry.resolve.side_effect = _resolve
-        host, builder, cloud = ScriptedHost(), ScriptedBuilder(), ScriptedCloud()
+        host, builder = ScriptedHost(), ScriptedBuilder()
+        cloud = ScriptedCloud(steps=builder.steps)  # one order of all steps
         archives = ScriptedArchives(builder=builder)
         control = control_activities(Settings(), store, registry)
         roles = (
