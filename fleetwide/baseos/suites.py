@@ -1,13 +1,14 @@
-"""The suites of Debian and Ubuntu: where their packages lie, who signs them, what belongs to each.
+"""The suites of Debian and Ubuntu: who signs them, and which archives belong to each.
 
-Source: the archives' own layout, and the tables that mmdebstrap and distro-info-data carry.
+Where the archives lie, the spec, the builder's settings or mmdebstrap say. Source: the archives'
+own layout, and the tables that mmdebstrap and distro-info-data carry.
 """
 
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from fleetwide.errors import InvalidInput
-from fleetwide.models.baseos import Architecture, Distribution, OSImageSpec
+from fleetwide.models.baseos import Distribution, OSImageSpec
 from fleetwide.models.os_locks import LockedSource
 
 KEYRING_FOLDER = "/usr/share/keyrings"
@@ -21,15 +22,7 @@ KEYRING_PACKAGES: dict[Distribution, str] = {
 }
 REMOVED_KEYS = f"{KEYRING_FOLDER}/debian-archive-removed-keys.gpg"
 
-DEBIAN_MIRROR = "http://deb.debian.org/debian"
-DEBIAN_SECURITY = "http://deb.debian.org/debian-security"
-DEBIAN_ARCHIVE = "http://archive.debian.org/debian"
-UBUNTU_MIRROR = "http://archive.ubuntu.com/ubuntu"
-UBUNTU_SECURITY = "http://security.ubuntu.com/ubuntu"
-UBUNTU_PORTS = "http://ports.ubuntu.com/ubuntu-ports"
-UBUNTU_OLD = "http://old-releases.ubuntu.com/ubuntu"
-
-# Moved to archive.debian.org, where nothing is updated any more.
+# In an archive of old releases, where nothing is updated any more.
 DEBIAN_ARCHIVED = (
     "potato",
     "woody",
@@ -69,10 +62,14 @@ SUITES: dict[Distribution, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Mirrors:
-    """What the builder's settings say; None means the distribution's own."""
+    """Where packages lie; None means that somebody else must say so."""
 
     main: str | None = None
     security: str | None = None
+
+    def or_else(self, other: "Mirrors") -> "Mirrors":
+        """These, and where they say nothing the ``other`` ones."""
+        return Mirrors(self.main or other.main, self.security or other.security)
 
 
 def check_suite(spec: OSImageSpec) -> None:
@@ -100,10 +97,34 @@ def is_archived(suite: str) -> bool:
     return suite in DEBIAN_ARCHIVED
 
 
+def named_mirrors(spec: OSImageSpec, settings: Mirrors) -> Mirrors:
+    """What the spec says, then the builder's settings.
+
+    Raises:
+        InvalidInput: the suite has left the mirrors, and nobody names one that keeps it.
+    """
+    named = Mirrors(spec.mirror, spec.security_mirror).or_else(settings)
+    if spec.suite in UBUNTU_OVER:
+        # Old releases lie with their last security updates in one place.
+        named = named.or_else(Mirrors(security=named.main))
+    if named.main is None and (is_archived(spec.suite) or spec.suite in UBUNTU_OVER):
+        raise InvalidInput.for_field(
+            "mirror",
+            f"{spec.suite} has left the mirrors of {spec.distribution}; name one that keeps it",
+            hint=f"mirror: the address of {spec.distribution}'s archive of old releases",
+        )
+    return named
+
+
+def is_settled(spec: OSImageSpec, mirrors: Mirrors) -> bool:
+    """Whether the mirrors say all that the spec needs."""
+    needs_security = spec.security and _is_updated(spec)
+    return mirrors.main is not None and (mirrors.security is not None or not needs_security)
+
+
 def sources_of(spec: OSImageSpec, mirrors: Mirrors) -> list[LockedSource]:
-    """Every archive that the spec draws on, the suite itself first."""
+    """Every archive that the spec draws on, the suite itself first; the mirrors are settled."""
     keyring = spec.keyring or _keyring(spec)
-    main = spec.mirror or mirrors.main or _mirror(spec)
     components = list(spec.components)
 
     def source(url: str, suite: str, *, security: bool = False) -> LockedSource:
@@ -111,11 +132,12 @@ def sources_of(spec: OSImageSpec, mirrors: Mirrors) -> list[LockedSource]:
             url=url, suite=suite, components=components, keyring=keyring, security=security
         )
 
-    found = [source(main, spec.suite)]
+    assert mirrors.main is not None
+    found = [source(mirrors.main, spec.suite)]
     if spec.security and _is_updated(spec):
-        security = spec.security_mirror or mirrors.security or _security_mirror(spec)
-        found.append(source(main, f"{spec.suite}-updates"))
-        found.append(source(security, _security_suite(spec), security=True))
+        assert mirrors.security is not None
+        found.append(source(mirrors.main, f"{spec.suite}-updates"))
+        found.append(source(mirrors.security, f"{spec.suite}-security", security=True))
     return found + [LockedSource(**extra.model_dump()) for extra in spec.sources]
 
 
@@ -135,31 +157,11 @@ def _keyring(spec: OSImageSpec) -> str:
     return REMOVED_KEYS if is_archived(spec.suite) else KEYRINGS[spec.distribution]
 
 
-def _mirror(spec: OSImageSpec) -> str:
-    if spec.distribution is Distribution.DEBIAN:
-        return DEBIAN_ARCHIVE if is_archived(spec.suite) else DEBIAN_MIRROR
-    if spec.suite in UBUNTU_OVER:
-        return UBUNTU_OLD
-    return UBUNTU_MIRROR if spec.architecture is Architecture.AMD64 else UBUNTU_PORTS
-
-
 def _is_updated(spec: OSImageSpec) -> bool:
     """A mirror of one's own with a made-up suite has just that suite."""
     if spec.distribution is Distribution.DEBIAN:
         return spec.suite in DEBIAN_SUPPORTED
     return spec.suite in SUITES[Distribution.UBUNTU]
-
-
-def _security_mirror(spec: OSImageSpec) -> str:
-    if spec.distribution is Distribution.DEBIAN:
-        return DEBIAN_SECURITY
-    if spec.suite in UBUNTU_OVER:
-        return UBUNTU_OLD
-    return UBUNTU_SECURITY if spec.architecture is Architecture.AMD64 else UBUNTU_PORTS
-
-
-def _security_suite(spec: OSImageSpec) -> str:
-    return f"{spec.suite}-security"
 
 
 def source_line(source: LockedSource) -> str:

@@ -13,11 +13,19 @@ import httpx2
 
 from fleetwide.baseos.locks import lock_digest, make_lock, security_digest
 from fleetwide.baseos.packages import MAYBE, faces_of, optional, wanted
-from fleetwide.baseos.suites import KEYRING_PACKAGES, Mirrors, check_suite, sources_of
+from fleetwide.baseos.suites import (
+    KEYRING_PACKAGES,
+    Mirrors,
+    check_suite,
+    is_settled,
+    named_mirrors,
+    sources_of,
+)
 from fleetwide.errors import InvalidInput
 from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.os_locks import LOCK_FORMAT, Lock, LockedSource, LockRef, lock_key
 from fleetwide.providers.apt import AptArchive
+from fleetwide.providers.default_mirrors import default_mirrors
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.progress import Progress, span
 from fleetwide.registry.digests import canonical_json, digest_of, hex_of
@@ -46,7 +54,7 @@ class LockResolver:
             PlatformError: an archive does not answer or is not signed as it should be.
         """
         check_suite(spec)
-        sources = sources_of(spec, self._mirrors)
+        sources = self._sources(spec)
         _check_keyrings(spec, sources)
         started = datetime.now(UTC)
         question = _question(spec, sources)
@@ -84,8 +92,14 @@ class LockResolver:
 
     def security_archive(self, spec: OSImageSpec) -> tuple[AptArchive, list[LockedSource]]:
         """The security suites that the spec draws on, to ask them alone; some suites have none."""
-        sources = [one for one in sources_of(spec, self._mirrors) if one.security]
+        sources = [one for one in self._sources(spec) if one.security]
         return self._archive(spec, sources), sources
+
+    def _sources(self, spec: OSImageSpec) -> list[LockedSource]:
+        mirrors = named_mirrors(spec, self._mirrors)
+        if not is_settled(spec, mirrors):
+            mirrors = mirrors.or_else(default_mirrors(spec.suite, spec.architecture))
+        return sources_of(spec, mirrors)
 
     def _archive(self, spec: OSImageSpec, sources: Sequence[LockedSource]) -> AptArchive:
         places = [source.model_dump(mode="json") for source in sources]

@@ -36,7 +36,7 @@ def package(
         architecture=known["Architecture"],
         sha256=sha256,
         size=1000,
-        url=f"http://deb.debian.org/debian/pool/main/{name[0]}/{name}_{version}.deb",
+        url=f"http://mirror.example/main/pool/main/{name[0]}/{name}_{version}.deb",
         stanza=stanza,
         faces=faces or IMAGES,
         security=security,

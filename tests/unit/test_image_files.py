@@ -17,6 +17,7 @@ from fleetwide.baseos.image_files import (
 from fleetwide.baseos.suites import Mirrors, sources_of
 from tests.unit.os_plans import plan, spec_of
 
+MIRRORS = Mirrors("http://mirror.example/main", "http://mirror.example/security")
 KEY = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -27,16 +28,16 @@ def test_the_release_is_told_in_the_words_of_os_release() -> None:
 
 
 def test_the_image_takes_its_updates_from_where_it_came() -> None:
-    sources = sources_of(spec_of(), Mirrors())
+    sources = sources_of(spec_of(), MIRRORS)
     lines = sources_list(sources, lambda _path: True).splitlines()
     keyring = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    assert lines[0] == f"deb {keyring} http://deb.debian.org/debian bookworm main"
+    assert lines[0] == f"deb {keyring} http://mirror.example/main bookworm main"
     assert len(lines) == 3
 
 
 def test_a_keyring_that_the_image_does_not_have_is_not_named() -> None:
-    text = sources_list(sources_of(spec_of(), Mirrors()), lambda _path: False)
-    assert text.startswith("deb http://deb.debian.org/debian bookworm main\n")
+    text = sources_list(sources_of(spec_of(), MIRRORS), lambda _path: False)
+    assert text.startswith("deb http://mirror.example/main bookworm main\n")
     assert "signed-by" not in text
 
 

@@ -38,6 +38,9 @@ SPDX = b'{"spdxVersion": "SPDX-2.3", "name": "h\xc3\xa4llo"}\n'
 CONSOLE = b"\x1b[2J\x1b[1mLinux version 6.1\x1b[0m\r\nlogin: \r\n"
 
 
+MIRRORS = Mirrors("http://mirror.example/main", "http://mirror.example/security")
+
+
 class Archive:
     """What the mirrors of each line hold today, and the locks that were made of it."""
 
@@ -53,7 +56,7 @@ class Archive:
         lock = Lock(
             suite=spec.suite,
             architecture=spec.architecture,
-            sources=sources_of(spec, Mirrors()),
+            sources=sources_of(spec, MIRRORS),
             packages=[
                 package(name, version, security=name in self.fixed)
                 for name, version in sorted(held.items())
@@ -129,7 +132,7 @@ class OSBuilder(ScriptedBuilder):
         return FixesReport(
             name=release.name,
             version=release.version,
-            compared_with=["http://deb.debian.org/debian-security bookworm-security"],
+            compared_with=[f"{MIRRORS.security} bookworm-security"],
             checked_at=datetime.now(UTC),
             fixes=[fix],
         )

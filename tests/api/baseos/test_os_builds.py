@@ -66,7 +66,7 @@ def test_a_plan_tells_what_a_build_would_do_and_builds_nothing(
     assert (changed["against"], changed["unchanged"]) == (version, None)
     [dash] = changed["diff"]["upgraded"]
     assert (dash["name"], dash["before"], dash["after"]) == ("dash", "0.5", "0.6")
-    assert changed["spec"]["mirror"] == "http://deb.debian.org/debian"
+    assert changed["spec"]["mirror"] == "http://mirror.example/main"
 
 
 def test_promotion_with_expectation_rollback_and_history(os_http: TestClient) -> None:

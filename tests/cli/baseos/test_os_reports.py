@@ -57,7 +57,7 @@ def test_a_plan_shows_sources_lock_and_changes(
     same = fleetwide("plan", "-f", spec_file(two))
     assert same.code == 0, same.err
     assert f"build:          would find no change: {two} 2 is the same\n" in same.out
-    assert "  http://deb.debian.org/debian-security bookworm-security main (security)" in same.out
+    assert "  http://mirror.example/security bookworm-security main (security)" in same.out
     line_plane.builder.archive.packages[two]["bash"] = "5"
     changed = fleetwide("plan", "-f", spec_file(two))
     assert "build:          would make a new release\n" in changed.out
