@@ -4,6 +4,7 @@ The builder is root on its own machine, may push to the registry, and may write 
 """
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from fleetwide.baseos.snapshot_blocks import decode_manifest, encode_manifest
 from fleetwide.baseos.suites import Mirrors
 from fleetwide.errors import BuildFailed, NotFound
 from fleetwide.models.base import Digest
-from fleetwide.models.baseos import BuildPlan
+from fleetwide.models.baseos import BuildPlan, Target
 from fleetwide.models.os_releases import (
     Attachment,
     BootReport,
@@ -28,11 +29,13 @@ from fleetwide.models.os_releases import (
     LockedPlan,
     RootFilesystem,
 )
+from fleetwide.models.os_reports import RebuiltFace
 from fleetwide.models.os_steps import (
     AmiSnapshot,
     AttachDocuments,
     BootTest,
     PublishImage,
+    RebuildFace,
     UploadSnapshot,
 )
 from fleetwide.providers.builder_cache import BuilderCache
@@ -53,6 +56,7 @@ from fleetwide.providers.progress import meanwhile, span
 from fleetwide.providers.qemu import boot_test
 from fleetwide.providers.qemu_command import Accelerator, BootRequest
 from fleetwide.providers.signing import load_or_create_key
+from fleetwide.providers.toolchain import versions
 from fleetwide.registry.digests import hex_of
 from fleetwide.settings import Settings
 
@@ -119,6 +123,22 @@ class OSBuildActivities:
                     lambda: self.objects.put_file(disk.key, packed.path),
                 )
         return packed.built
+
+    @activity.defn(name="baseos.rebuild_face", no_thread_cancel_exception=True)
+    def rebuild_face(self, request: RebuildFace) -> RebuiltFace:
+        """Build one face again from its lock, to see what comes out; nothing of it is published."""
+        started = time.monotonic()
+        with self._workshop(request.locked, f"again-{request.target}") as shop:
+            if request.target is Target.CONTAINER:
+                digest = build_container(request.locked, shop, heartbeat).rootfs.layer.digest
+            else:
+                digest = build_vm(request.locked, shop, heartbeat).built.disk.digest
+        return RebuiltFace(
+            target=request.target,
+            digest=digest,
+            seconds=round(time.monotonic() - started, 3),
+            builder_versions=versions(),
+        )
 
     @activity.defn(name="baseos.test_boot", no_thread_cancel_exception=True)
     def test_boot(self, request: BootTest) -> BootReport:

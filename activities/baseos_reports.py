@@ -10,16 +10,25 @@ from fleetwide.baseos.gates import surplus, uses
 from fleetwide.baseos.locks import build_key
 from fleetwide.baseos.package_diff import package_diff
 from fleetwide.baseos.packages import kernel_of
+from fleetwide.baseos.plans import make_plan
 from fleetwide.baseos.stanzas import source_of
 from fleetwide.baseos.suites import filled_in
 from fleetwide.baseos.tracker import tracker_findings
+from fleetwide.errors import Conflict
+from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.os_locks import LockedPackage
-from fleetwide.models.os_releases import Channel, OSRelease
+from fleetwide.models.os_releases import Channel, LockedPlan, OSRelease
 from fleetwide.models.os_reports import FixesReport, PlanPreview, RetentionRequest, TrackerFinding
-from fleetwide.models.os_steps import LineQuery, PreviewRequest, ReviewedRelease, SameBuild
+from fleetwide.models.os_steps import (
+    LineQuery,
+    LockedRelease,
+    PreviewRequest,
+    ReviewedRelease,
+    SameBuild,
+)
 from fleetwide.providers.fixes import find_fixes, read_tracker
 from fleetwide.providers.newer_packages import newer_packages
-from fleetwide.store import channels, releases
+from fleetwide.store import channels, events, releases
 from fleetwide.store.session import Store
 
 
@@ -45,6 +54,38 @@ class ReleaseQuestions:
         """
         with self.store.read() as session:
             return releases.to_model(session, releases.resolve(session, query.name, query.pointer))
+
+    @activity.defn(name="baseos.find_locked")
+    def find_locked(self, query: LineQuery) -> LockedRelease:
+        """The release and what it was built from; also one that is retired or revoked.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it never came to anything that could be built again.
+        """
+        with self.store.read() as session:
+            row = releases.find(session, query.name, query.pointer) or releases.resolve(
+                session, query.name, query.pointer
+            )
+            release = releases.to_model(session, row)
+            spec = OSImageSpec.model_validate(row.spec)
+        if release.lock is None or (release.layer is None and release.disk is None):
+            raise Conflict(f"{release.name} {release.version} was not built: it is {release.state}")
+        locked = LockedPlan(
+            plan=make_plan(spec, release.version, release.workflow_id, release.parent),
+            lock=release.lock,
+            build_key=release.build_key,
+            source_date_epoch=release.source_date_epoch,
+        )
+        return LockedRelease(release=release, locked=locked)
+
+    @activity.defn(name="baseos.record_reproduction")
+    def record_reproduction(self, release: OSRelease, summary: str) -> None:
+        """Remember that somebody has built the release again, and what came out."""
+        now = datetime.now(UTC)
+        with self.store.write() as session:
+            message = f"{release.name} {release.version} was built again: {summary}"
+            events.append(session, release.workflow_id, "rebuilt", message, at=now)
 
     @activity.defn(name="baseos.find_same")
     def find_same(self, query: SameBuild) -> str | None:

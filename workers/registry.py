@@ -16,6 +16,7 @@ from fleetwide.store.session import Store
 from workflows.bakery import Bake
 from workflows.baseos import OSImageBuild
 from workflows.baseos_reports import OSFixesAvailable, OSImagePlan, OSRetention
+from workflows.baseos_reproduction import OSReproduction
 from workflows.batch import BatchJob
 from workflows.containers import ContainerTask
 from workflows.hosts import Host
@@ -29,6 +30,7 @@ WORKFLOWS: Sequence[type] = (
     OSFixesAvailable,
     OSImageBuild,
     OSImagePlan,
+    OSReproduction,
     OSRetention,
     UnknownWorkflow,
 )
@@ -58,7 +60,9 @@ def control_activities(
         releases.withdraw_release,
         questions.latest_release,
         questions.get_release,
+        questions.find_locked,
         questions.find_same,
+        questions.record_reproduction,
         questions.review_releases,
         amis.register_ami,
         amis.copy_ami,
@@ -83,6 +87,7 @@ def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
         builds.fetch_packages,
         builds.build_container,
         builds.build_vm,
+        builds.rebuild_face,
         builds.test_boot,
         builds.publish_image,
         builds.attach_documents,

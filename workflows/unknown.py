@@ -17,6 +17,7 @@ KNOWN = (
     "OSFixesAvailable",
     "OSImageBuild",
     "OSImagePlan",
+    "OSReproduction",
     "OSRetention",
 )
 

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from ulid import ULID
 
@@ -16,7 +17,7 @@ from fleetwide.errors import NotFound
 from fleetwide.models.documents import Operation, Page, ReleaseDocument
 from fleetwide.models.os_documents import DocumentEntry, ReleaseDiff
 from fleetwide.models.os_locks import Lock, lock_key
-from fleetwide.models.os_reports import FixesRequest
+from fleetwide.models.os_reports import FixesRequest, ReproductionRequest
 from fleetwide.temporal import search_attributes as attributes
 
 router = APIRouter(prefix="/v1/os/releases", tags=["baseos"])
@@ -105,17 +106,39 @@ async def find_fixes(
     The operation's result is a `FixesReport`.
     """
     release = await run_in_threadpool(find_release, platform, name, pointer)
-    start = Start(
-        workflow_type="OSFixesAvailable",
-        workflow_id=f"os-fixes/{name}/{release.version}/{str(ULID()).lower()}",
-        spec=FixesRequest(name=name, pointer=release.version),
-        summary=f"published fixes that {name} {release.version} lacks",
+    spec = FixesRequest(name=name, pointer=release.version)
+    start = _about(release, "OSFixesAvailable", "os-fixes", spec, "published fixes that it lacks")
+    return await start_and_answer(platform, response, start, wait)
+
+
+@router.post("/{name}/{pointer}/reproduction", status_code=202)
+async def reproduce(
+    platform: PlatformDep, response: Response, name: str, pointer: str, wait: WaitQuery = 0
+) -> Operation:
+    """Build the release again from its lock and compare the bytes; nothing is published.
+
+    The operation's result is a `ReproductionReport`.
+    """
+    release = await run_in_threadpool(find_release, platform, name, pointer)
+    spec = ReproductionRequest(name=name, pointer=release.version)
+    start = _about(release, "OSReproduction", "os-reproduction", spec, "the same bytes again?")
+    return await start_and_answer(platform, response, start, wait)
+
+
+def _about(
+    release: ReleaseDocument, workflow_type: str, prefix: str, spec: BaseModel, question: str
+) -> Start:
+    """The start of a workflow that answers a question about one release."""
+    return Start(
+        workflow_type=workflow_type,
+        workflow_id=f"{prefix}/{release.name}/{release.version}/{str(ULID()).lower()}",
+        spec=spec,
+        summary=f"{release.name} {release.version}: {question}",
         attributes=attributes.pairs(
             {
-                attributes.APP: name,
+                attributes.APP: release.name,
                 attributes.PRODUCT: "baseos",
-                attributes.OS_RELEASE: f"{name}:{release.version}",
+                attributes.OS_RELEASE: f"{release.name}:{release.version}",
             }
         ),
     )
-    return await start_and_answer(platform, response, start, wait)

@@ -187,6 +187,7 @@ def cancel(
 app.command("diff")(baseos_reports.diff)
 app.command("lock")(baseos_reports.lock)
 app.command("fixes")(baseos_reports.fixes)
+app.command("reproduce")(baseos_reports.reproduce)
 app.command("console")(baseos_reports.console)
 app.command("documents")(baseos_reports.documents)
 app.command("channels")(baseos_lines.channels)

@@ -1,4 +1,4 @@
-"""``fleetwide os plan|diff|lock|fixes|console|documents``: what is in releases, or would be."""
+"""``fleetwide os plan|diff|lock|fixes|reproduce|console|documents``: what is in releases."""
 
 from typing import Annotated
 
@@ -8,13 +8,21 @@ from fleetwide.cli import output
 from fleetwide.cli.baseos_cards import diff_lines
 from fleetwide.cli.baseos_options import Line, Pointer
 from fleetwide.cli.context import File, Output, client
+from fleetwide.cli.exits import Exit
 from fleetwide.cli.output import Card, Column, Format, Section, View
 from fleetwide.cli.specs import parse, read_spec
 from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.documents import Page
 from fleetwide.models.os_documents import DocumentEntry
 from fleetwide.models.os_locks import LockedPackage, LockedSource
-from fleetwide.models.os_reports import Fix, FixesReport, PlanPreview, TrackerFinding
+from fleetwide.models.os_reports import (
+    FaceReproduction,
+    Fix,
+    FixesReport,
+    PlanPreview,
+    ReproductionReport,
+    TrackerFinding,
+)
 
 NO_SCAN = "published fixes only, from the changelogs: this is not a vulnerability scan"
 
@@ -161,6 +169,37 @@ def _show_fixes(report: FixesReport, style: Format) -> None:
     if report.findings:
         output.note(f"what the security tracker says ({report.tracker}):")
         output.listing(Page(items=report.findings), FINDINGS, style)
+
+
+def reproduce(name: Line, pointer: Pointer = "stable", style: Output = Format.TABLE) -> None:
+    """Build a release again from its lock and compare the bytes.
+
+    Exit code 1 when they differ.
+    """
+    with client() as api:
+        from fleetwide.cli.errands import wait_for_report  # noqa: PLC0415
+
+        operation = api.os.reproduce(name, pointer)
+        result = wait_for_report(api, operation, f"{name}:{pointer} again")
+    report = ReproductionReport.model_validate(result)
+    rows = (
+        ("release", f"{report.name} {report.version}"),
+        ("lock", report.lock),
+        ("reproduced", f"{'yes' if report.reproduced else 'no'}: {report.summary}"),
+    )
+    faces = [line for face in report.faces for line in _face_lines(face)]
+    title = f"{report.name} {report.version}"
+    output.record(report, Card(title, rows, [Section("digests", faces)]), style)
+    if not report.reproduced:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _face_lines(face: FaceReproduction) -> list[str]:
+    rebuilt = face.rebuilt
+    return [
+        f"{face.target} released  {face.released}",
+        f"{face.target} now       {rebuilt.digest} in {rebuilt.seconds:.0f} s",
+    ]
 
 
 def console(name: Line, version: Pointer) -> None:

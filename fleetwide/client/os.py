@@ -94,6 +94,11 @@ class OSClient:
         """Look for published fixes; the operation's result is a ``FixesReport``."""
         return self._transport.post(self._path(name, pointer, "fixes"), Operation, wait=wait)
 
+    def reproduce(self, name: str, pointer: str, *, wait: float = 0) -> Operation:
+        """Build the release again; the operation's result is a ``ReproductionReport``."""
+        path = self._path(name, pointer, "reproduction")
+        return self._transport.post(path, Operation, wait=wait)
+
     def channels(self, name: str | None = None) -> Page[ChannelDocument]:
         return self._transport.get("/v1/os/channels", Page[ChannelDocument], {"name": name})
 

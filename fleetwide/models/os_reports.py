@@ -2,8 +2,8 @@
 
 from enum import StrEnum
 
-from fleetwide.models.base import Name, Record, Spec, Timestamp
-from fleetwide.models.baseos import OSImageSpec, RetentionSpec
+from fleetwide.models.base import Digest, Name, Record, Spec, Timestamp
+from fleetwide.models.baseos import OSImageSpec, RetentionSpec, Target
 from fleetwide.models.os_locks import LockedSource, LockRef
 
 
@@ -123,6 +123,54 @@ class FixesReport(Record):
     """What the security tracker's file says, where an operator supplies one."""
     tracker: str = ""
     """The tracker's file; empty where there is none."""
+
+
+class ReproductionRequest(Spec):
+    """Input of ``OSReproduction``: a release by its version or channel."""
+
+    name: Name
+    pointer: str = "stable"
+
+
+class RebuiltFace(Record):
+    """One face of a release, built a second time and thrown away."""
+
+    target: Target
+    digest: Digest
+    """Of the layer or of the raw disk."""
+    seconds: float
+    builder_versions: dict[str, str]
+    """What it was built with."""
+
+
+class FaceReproduction(Record):
+    """The digest that was released beside the one that came out again."""
+
+    target: Target
+    released: Digest
+    rebuilt: RebuiltFace
+
+    @property
+    def same(self) -> bool:
+        return self.released == self.rebuilt.digest
+
+
+class ReproductionReport(Record):
+    """Result of ``OSReproduction``."""
+
+    name: str
+    version: str
+    lock: Digest
+    reproduced: bool
+    """Every face has the same bytes again."""
+    faces: list[FaceReproduction]
+    checked_at: Timestamp
+
+    @property
+    def summary(self) -> str:
+        """One line for people: ``container: the same bytes; vm: other bytes``."""
+        words = {True: "the same bytes", False: "other bytes"}
+        return "; ".join(f"{face.target}: {words[face.same]}" for face in self.faces)
 
 
 class RetentionRequest(Spec):

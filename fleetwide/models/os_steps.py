@@ -1,7 +1,7 @@
 """What the steps of an OS build hand each other: the arguments of its activities."""
 
 from fleetwide.models.base import Digest, Layer, Record, Timestamp
-from fleetwide.models.baseos import AmiSpec, BuildPlan
+from fleetwide.models.baseos import AmiSpec, BuildPlan, Target
 from fleetwide.models.os_releases import AmiImage, Channel, DiskImage, LockedPlan, OSRelease
 
 
@@ -118,6 +118,20 @@ class LineQuery(Record):
 
     name: str
     pointer: str = ""
+
+
+class LockedRelease(Record):
+    """A release with all that it was built from."""
+
+    release: OSRelease
+    locked: LockedPlan
+
+
+class RebuildFace(Record):
+    """A locked plan, and the face of it to build once more."""
+
+    locked: LockedPlan
+    target: Target
 
 
 class SameBuild(Record):

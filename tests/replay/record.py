@@ -172,6 +172,13 @@ async def os_fixes(plane: World) -> Any:
     return await _ended(plane, "OSFixesAvailable", {"name": "baseos"}, "ask/fixes")
 
 
+async def os_reproduction(plane: World) -> Any:
+    await build(plane, "1", name="again", targets=["container", "vm"])
+    return await _ended(
+        plane, "OSReproduction", {"name": "again", "pointer": "candidate"}, "ask/again"
+    )
+
+
 async def os_retention(plane: World) -> Any:
     """One is retired by its own workflow, one whose workflow is closed, and one is in use."""
     for version in ("1", "2", "3", "4"):
@@ -244,6 +251,7 @@ SHAPES: tuple[Shape, ...] = (
     os_promotes_itself,
     os_plan,
     os_fixes,
+    os_reproduction,
     os_retention,
     bake_succeeds,
     bake_is_answered_from_the_first,

@@ -12,7 +12,7 @@ from temporalio.exceptions import CancelledError
 from fleetwide.baseos.locks import build_key
 from fleetwide.models.bakery import BuiltBake, ResolvedBake
 from fleetwide.models.base import Layer
-from fleetwide.models.baseos import BuildPlan
+from fleetwide.models.baseos import BuildPlan, Target
 from fleetwide.models.os_locks import LockRef
 from fleetwide.models.os_releases import (
     Attachment,
@@ -26,13 +26,14 @@ from fleetwide.models.os_releases import (
     RootFilesystem,
     StaticReport,
 )
-from fleetwide.models.os_reports import Fix, FixesReport, PackageDiff, PlanPreview
+from fleetwide.models.os_reports import Fix, FixesReport, PackageDiff, PlanPreview, RebuiltFace
 from fleetwide.models.os_steps import (
     AmiSnapshot,
     AttachDocuments,
     BootTest,
     PreviewRequest,
     PublishImage,
+    RebuildFace,
     UploadSnapshot,
 )
 from fleetwide.registry.digests import digest_of
@@ -84,6 +85,8 @@ class ScriptedBuilder(Script):
     """Keys of disks that were removed."""
     uploads: list[UploadSnapshot] = field(default_factory=list)
     documents: list[AttachDocuments] = field(default_factory=list)
+    drifted: set[Target] = field(default_factory=set)
+    """Faces that come out with other bytes when they are built again."""
 
     @property
     def builds(self) -> int:
@@ -131,6 +134,17 @@ class ScriptedBuilder(Script):
             key=f"baseos/disks/{digest}",
         )
         return BuiltDisk(disk=disk, packages=PACKAGES, report=REPORT, build_seconds=0.1)
+
+    @activity.defn(name="baseos.rebuild_face")
+    async def rebuild_face(self, request: RebuildFace) -> RebuiltFace:
+        await self.act("rebuild_face")
+        if request.target is Target.CONTAINER:
+            digest = (await self.build_container(request.locked)).layer.digest
+        else:
+            digest = (await self.build_vm(request.locked)).disk.digest
+        if request.target in self.drifted:
+            digest = _digest("other bytes")
+        return RebuiltFace(target=request.target, digest=digest, seconds=1, builder_versions={})
 
     @activity.defn(name="baseos.test_boot")
     async def test_boot(self, request: BootTest) -> BootReport:

@@ -14,6 +14,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "OSImageBuild": {"name": "baseos", "suite": "bookworm"},
     "OSImagePlan": {"name": "baseos", "suite": "bookworm"},
     "OSFixesAvailable": {"name": "baseos", "pointer": "stable"},
+    "OSReproduction": {"name": "baseos", "pointer": "stable"},
     "OSRetention": {"name": "baseos"},
     "Bake": {
         "name": "hello",

@@ -4,10 +4,15 @@ from typing import Any
 
 import pytest
 
+from fleetwide.errors import BuildFailed
+from fleetwide.models.baseos import Target
 from fleetwide.models.os_reports import Fix
+from fleetwide.store import events
 from tests.workflow.os_lines import (
     AMIS,
+    BOTH,
     SPEC,
+    WHY,
     booked,
     build,
     cancel,
@@ -64,6 +69,50 @@ async def test_fixes_of_a_release_that_is_not_there_are_not_looked_for(plane: Wo
     handle = await plane.start("OSFixesAvailable", {"name": "baseos"}, "ask/nothing")
     assert (await failure(handle)).type == "NotFound"
     assert plane.archives.steps == []
+
+
+async def test_a_release_is_built_again_from_its_own_lock(plane: World) -> None:
+    await build(plane, "1", **BOTH)
+    plane.builder.lock = "tomorrow"
+    plane.builder.steps.clear()
+    report = await ask(plane, "OSReproduction", {"name": "baseos", "pointer": "candidate"})
+    assert (report["version"], report["reproduced"]) == ("1", True)
+    assert [face["target"] for face in report["faces"]] == ["container", "vm"]
+    assert "resolve_lock" not in plane.builder.steps
+    [told] = remembered(plane)
+    assert told == "baseos 1 was built again: container: the same bytes; vm: the same bytes"
+
+
+async def test_other_bytes_are_told_by_face(plane: World) -> None:
+    handle = await build(plane, "1", **BOTH)
+    plane.builder.drifted.add(Target.VM)
+    report = await ask(plane, "OSReproduction", {"name": "baseos", "pointer": "1"})
+    assert not report["reproduced"]
+    [container, vm] = report["faces"]
+    assert container["released"] == container["rebuilt"]["digest"]
+    assert vm["released"] != vm["rebuilt"]["digest"]
+    assert (await handle.query("status"))["state"] == "candidate"
+
+
+async def test_a_revoked_release_can_still_be_built_again(plane: World) -> None:
+    handle = await build(plane, "1")
+    await handle.execute_update("revoke", WHY)
+    report = await ask(plane, "OSReproduction", {"name": "baseos", "pointer": "1"})
+    assert report["reproduced"]
+
+
+async def test_what_was_never_built_cannot_be_built_again(plane: World) -> None:
+    plane.builder.fail_at["build_container"] = BuildFailed("no")
+    handle = await start(plane, "1")
+    await failure(handle)
+    asked = await plane.start("OSReproduction", {"name": "baseos", "pointer": "1"}, "ask/again")
+    assert (await failure(asked)).type == "Conflict"
+
+
+def remembered(plane: World) -> list[str]:
+    with plane.store.read() as session:
+        found = events.after(session, 0, subject="os/baseos/1")
+        return [event.message for event in found if event.kind == "rebuilt"]
 
 
 async def test_an_old_release_that_nobody_uses_is_retired_by_its_own_workflow(

@@ -80,6 +80,12 @@ def test_a_release_that_has_no_lock_yet_says_so(os_http: TestClient, line_plane:
     line_plane.builder.stuck_at.clear()
 
 
+def test_a_release_is_built_again_to_compare_its_bytes(os_http: TestClient, two: str) -> None:
+    report = result_of(os_http, f"{two}/candidate/reproduction")
+    assert (report["version"], report["reproduced"]) == ("2", True)
+    assert problem(os_http.post(f"{two}/stable/reproduction"), 404)
+
+
 def test_published_fixes_of_a_release(os_http: TestClient, two: str) -> None:
     report = result_of(os_http, f"{two}/candidate/fixes")
     assert (report["version"], report["fixes"][0]["fixed_in"]) == ("2", "0.6")

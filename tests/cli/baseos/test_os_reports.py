@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from fleetwide.models.baseos import Target
 from tests.api.baseos.plane import SPDX, OSPlane
 from tests.api.harness import wait_until
 from tests.cli.baseos.conftest import SpecFile
@@ -90,6 +91,18 @@ def test_fixes_are_no_scan(fleetwide: Command, two: str) -> None:
     assert fleetwide("fixes", two, "candidate", "-o", "name").out == "dash\n"
     assert json.loads(fleetwide("fixes", two, "candidate", "-o", "json").out)["version"] == "2"
     assert fleetwide("fixes", two).code == 4
+
+
+def test_other_bytes_are_exit_code_1(fleetwide: Command, line_plane: OSPlane, two: str) -> None:
+    same = fleetwide("reproduce", two, "candidate")
+    assert same.code == 0, same.err
+    assert "yes: container: the same bytes" in same.out
+    line_plane.builder.drifted.add(Target.CONTAINER)
+    other = fleetwide("reproduce", two, "candidate", "-o", "json")
+    line_plane.builder.drifted.clear()
+    assert other.code == 1
+    assert json.loads(other.out)["reproduced"] is False
+    assert fleetwide("reproduce", two).code == 4
 
 
 def test_consoles_and_documents_go_to_stdout_alone(
