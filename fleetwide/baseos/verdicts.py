@@ -21,7 +21,8 @@ _MACHINE_ID = re.compile(r"[0-9a-f]{32}")
 
 # What a console shows when nothing more can come, and what that means.
 _DEAD_ENDS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"Kernel panic - not syncing: ?([^\n]*)"), "the kernel panicked: {}"),
+    # The whole line: its end may still be under way.
+    (re.compile(r"Kernel panic - not syncing: ?([^\n]*)\n"), "the kernel panicked: {}"),
     (re.compile(r"grub rescue> *$"), "GRUB did not find its files: it shows its rescue prompt"),
     (re.compile(r"^grub> *$", re.MULTILINE), "GRUB found no menu: it shows its prompt"),
     (

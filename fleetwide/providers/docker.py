@@ -310,14 +310,18 @@ def _said(error: APIError) -> str:
 
 def _state(found: dict[str, Any]) -> ContainerState:
     state = found["State"]
+    started, finished = _time(state["StartedAt"]), _time(state["FinishedAt"])
+    if state["Status"] == "exited" and started and finished:
+        # Docker notes the start once it hears of it: a program may have ended by then.
+        started = min(started, finished)
     return ContainerState(
         id=found["Id"],
         status=state["Status"],
         exit_code=state["ExitCode"],
         oom_killed=state["OOMKilled"],
         error=state["Error"],
-        started_at=_time(state["StartedAt"]),
-        finished_at=_time(state["FinishedAt"]),
+        started_at=started,
+        finished_at=finished,
         labels=found["Config"]["Labels"] or {},
     )
 

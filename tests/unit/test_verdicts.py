@@ -66,7 +66,7 @@ def test_neither_another_token_nor_a_wrong_sum_makes_a_fact() -> None:
     ("console", "words"),
     [
         (
-            "[    1.5] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block",
+            "[    1.5] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block\r\n",
             "the kernel panicked: VFS: Unable to mount root fs on unknown-block",
         ),
         ("error: no such partition.\r\nEntering rescue mode...\r\ngrub rescue> ", "rescue prompt"),
@@ -83,7 +83,14 @@ def test_dead_ends_are_told_from_what_goes_on(console: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "console", ["", "Booting from Hard Disk...", "[  OK  ] Reached emergency.target", "vm login: "]
+    "console",
+    [
+        "",
+        "Booting from Hard Disk...",
+        "[  OK  ] Reached emergency.target",
+        "vm login: ",
+        "[    1.5] Kernel panic - not syncing: Attempte",
+    ],
 )
 def test_a_machine_on_its_way_is_left_alone(console: str) -> None:
     assert dead_end(console) is None
