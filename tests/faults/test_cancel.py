@@ -85,13 +85,13 @@ def builder_children(platform: Platform) -> list[psutil.Process]:
 
 def is_bootstrapping(platform: Platform) -> bool:
     """The packages are locked and fetched, and the tree is being made."""
-    names = {name for child in builder_children(platform) for name in command_of(child)}
-    return "mmdebstrap" in names
+    commands = [command_of(child) for child in builder_children(platform)]
+    return any("mmdebstrap" in words and "--variant=custom" not in words for words in commands)
 
 
 def command_of(process: psutil.Process) -> list[str]:
     try:
-        return [Path(word).name for word in process.cmdline()[:2]]
+        return [Path(word).name for word in process.cmdline()]
     except psutil.NoSuchProcess:
         return []
 
