@@ -18,6 +18,7 @@ from pathlib import Path
 
 import docker
 import psutil
+from docker.errors import DockerException
 
 from fleetwide.dev.config import DevConfig, with_ports
 from fleetwide.dev.machine import taken_ports
@@ -121,7 +122,8 @@ class Machine:
     memory_gib: float
     kernel: str
     python: str
-    docker: str
+    docker: str | None
+    """None where no daemon answers: most figures need none."""
     load_average: float
 
 
@@ -129,17 +131,23 @@ def machine() -> Machine:
     """The machine at hand."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    api = docker.APIClient()
-    try:
-        engine = str(api.version()["Version"])
-    finally:
-        api.close()
     return Machine(
         cpu=models[0] if models else platform.machine(),
         cores=psutil.cpu_count() or 1,
         memory_gib=round(psutil.virtual_memory().total / 1024**3, 1),
         kernel=platform.release(),
         python=platform.python_version(),
-        docker=engine,
+        docker=_docker_version(),
         load_average=round(os.getloadavg()[0], 2),
     )
+
+
+def _docker_version() -> str | None:
+    try:
+        api = docker.APIClient()
+    except DockerException:
+        return None
+    try:
+        return str(api.version()["Version"])
+    finally:
+        api.close()
