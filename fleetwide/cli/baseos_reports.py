@@ -197,8 +197,8 @@ def reproduce(name: Line, pointer: Pointer = "stable", style: Output = Format.TA
 def _face_lines(face: FaceReproduction) -> list[str]:
     rebuilt = face.rebuilt
     return [
-        f"{face.target} released  {face.released}",
-        f"{face.target} now       {rebuilt.digest} in {rebuilt.seconds:.0f} s",
+        f"{face.target:<9}  released  {face.released}",
+        f"{face.target:<9}  now       {rebuilt.digest} in {rebuilt.seconds:.0f} s",
     ]
 
 
