@@ -7,6 +7,14 @@ FleetwideError
 │   │   └── ImageNotFound     the named container image is not in the registry
 │   ├── Conflict              the thing exists already, or changed in between
 │   ├── ArtifactRejected      a deployment artifact is not what it says it is
+│   │   ├── ArtifactMismatch  its bytes are not those of its SHA-256
+│   │   └── WrongArchitecture it is built for other machines than the base
+│   ├── DependencyUnsatisfied the base and its archives do not have what an artifact needs
+│   ├── InstallFailed         an artifact's own install script failed
+│   │   └── InstallTimedOut   or did not come to an end
+│   ├── BaseUnusable          the OS release is held, revoked or retired
+│   ├── PolicyRefused         the image breaks a rule of the bakery policy
+│   ├── SmokeTestFailed       the image does not start as it should
 │   ├── BuildFailed           the user's own packages or scripts failed to build
 │   ├── TaskFailed            a container task ended otherwise than with exit code 0
 │   └── JobFailed             some children of a batch job failed for good
@@ -35,6 +43,14 @@ class ErrorCode(StrEnum):
     IMAGE_NOT_FOUND = "ImageNotFound"
     CONFLICT = "Conflict"
     ARTIFACT_REJECTED = "ArtifactRejected"
+    ARTIFACT_MISMATCH = "ArtifactMismatch"
+    WRONG_ARCHITECTURE = "WrongArchitecture"
+    DEPENDENCY_UNSATISFIED = "DependencyUnsatisfied"
+    INSTALL_FAILED = "InstallFailed"
+    INSTALL_TIMED_OUT = "InstallTimedOut"
+    BASE_UNUSABLE = "BaseUnusable"
+    POLICY_REFUSED = "PolicyRefused"
+    SMOKE_TEST_FAILED = "SmokeTestFailed"
     BUILD_FAILED = "BuildFailed"
     TASK_FAILED = "TaskFailed"
     JOB_FAILED = "JobFailed"
@@ -63,6 +79,30 @@ TRAITS: dict[ErrorCode, ErrorTraits] = {
     ErrorCode.CONFLICT: ErrorTraits(409, retryable=False, title="The request conflicts"),
     ErrorCode.ARTIFACT_REJECTED: ErrorTraits(
         422, retryable=False, title="The artifact was refused"
+    ),
+    ErrorCode.ARTIFACT_MISMATCH: ErrorTraits(
+        422, retryable=False, title="The artifact has other bytes than its digest says"
+    ),
+    ErrorCode.WRONG_ARCHITECTURE: ErrorTraits(
+        422, retryable=False, title="The artifact is built for other machines"
+    ),
+    ErrorCode.DEPENDENCY_UNSATISFIED: ErrorTraits(
+        422, retryable=False, title="A dependency cannot be satisfied"
+    ),
+    ErrorCode.INSTALL_FAILED: ErrorTraits(
+        422, retryable=False, title="The artifact's own install script failed"
+    ),
+    ErrorCode.INSTALL_TIMED_OUT: ErrorTraits(
+        422, retryable=False, title="The artifact's own install script did not end"
+    ),
+    ErrorCode.BASE_UNUSABLE: ErrorTraits(
+        410, retryable=False, title="The OS release must not be used"
+    ),
+    ErrorCode.POLICY_REFUSED: ErrorTraits(
+        422, retryable=False, title="The bakery policy refuses the image"
+    ),
+    ErrorCode.SMOKE_TEST_FAILED: ErrorTraits(
+        422, retryable=False, title="The image failed its smoke test"
     ),
     ErrorCode.BUILD_FAILED: ErrorTraits(422, retryable=False, title="The build failed"),
     ErrorCode.TASK_FAILED: ErrorTraits(422, retryable=False, title="The task failed"),
@@ -161,6 +201,54 @@ class ArtifactRejected(UserError):
     """A deployment artifact is not what it says it is, or is unsafe to unpack."""
 
     code = ErrorCode.ARTIFACT_REJECTED
+
+
+class ArtifactMismatch(ArtifactRejected):
+    """The artifact's bytes are not those of its SHA-256: another file, or one that was cut off."""
+
+    code = ErrorCode.ARTIFACT_MISMATCH
+
+
+class WrongArchitecture(ArtifactRejected):
+    """The artifact is built for other machines than the base."""
+
+    code = ErrorCode.WRONG_ARCHITECTURE
+
+
+class DependencyUnsatisfied(UserError):
+    """Neither the base nor its archives have what an artifact needs."""
+
+    code = ErrorCode.DEPENDENCY_UNSATISFIED
+
+
+class InstallFailed(UserError):
+    """An artifact's own install script failed; the message keeps its last lines."""
+
+    code = ErrorCode.INSTALL_FAILED
+
+
+class InstallTimedOut(InstallFailed):
+    """An artifact's own install script did not come to an end."""
+
+    code = ErrorCode.INSTALL_TIMED_OUT
+
+
+class BaseUnusable(UserError):
+    """The OS release is held, revoked or retired."""
+
+    code = ErrorCode.BASE_UNUSABLE
+
+
+class PolicyRefused(UserError):
+    """The image breaks a rule that the bakery policy refuses; the message names rule and place."""
+
+    code = ErrorCode.POLICY_REFUSED
+
+
+class SmokeTestFailed(UserError):
+    """The image does not start as it should; the message keeps its last lines."""
+
+    code = ErrorCode.SMOKE_TEST_FAILED
 
 
 class BuildFailed(UserError):

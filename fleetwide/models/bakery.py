@@ -1,14 +1,22 @@
-"""Bakery: what is baked onto which base, and the image that comes out."""
+"""Bakery: what people ask to have baked onto which base."""
 
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 
-from fleetwide.models.base import Digest, Layer, Name, Record, Sha256, Spec, Timestamp
-from fleetwide.models.baseos import Version
+from fleetwide.models.base import Name, Sha256, Spec
+from fleetwide.models.baseos import AmiSpec, ImagePath, Package, Target, Version
 
+MIB = 1024**2
 MAX_ARTIFACT_BYTES = 2 * 1024**3
+MAX_COMMAND_BYTES = 16 * 1024
+RECIPE_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,62})(:[1-9][0-9]{0,6})?$"
+REPOSITORY_PATTERN = r"^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$"
+BASE_PATTERN = (
+    r"^[a-z0-9]([a-z0-9._-]{0,62})(:[0-9A-Za-z][0-9A-Za-z.+~-]{0,62}|@sha256:[0-9a-f]{64})$"
+)
+ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 class ArtifactType(StrEnum):
@@ -16,7 +24,20 @@ class ArtifactType(StrEnum):
 
     DEB = "deb"
     TARBALL = "tarball"
+    ZIP = "zip"
     WHEEL = "wheel"
+    SDIST = "sdist"
+    BINARY = "binary"
+    IMAGE = "image"
+    """The layers of an OCI image in the platform's registry, as payload."""
+
+
+# What may stand side by side in one bake; the others come alone.
+COMPANIONS: tuple[frozenset[ArtifactType], ...] = (
+    frozenset({ArtifactType.DEB}),
+    frozenset({ArtifactType.WHEEL, ArtifactType.SDIST}),
+    frozenset({ArtifactType.BINARY}),
+)
 
 
 def artifact_key(sha256: str) -> str:
@@ -29,11 +50,68 @@ class Artifact(Spec):
 
     type: ArtifactType
     sha256: Sha256
-    """SHA-256 of the file."""
+    """SHA-256 of the file; of the manifest for an image."""
     filename: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,199}$")]
-    """The file's own name; a wheel's carries its tags."""
+    """The file's own name; a wheel's carries its tags, a binary's is the program's."""
     url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
-    """Where to fetch it; unset means that it was uploaded (``fleetwide artifact upload``)."""
+    """Where to fetch it; without ``url`` and ``object_key`` it was uploaded."""
+    object_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._@+=:/-]{1,1000}$")] | None = None
+    """Where it lies in the platform's object store."""
+    repository: Annotated[str, Field(pattern=REPOSITORY_PATTERN)] | None = None
+    """Of an image: its repository in the platform's registry."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Artifact":
+        if self.url is not None and self.object_key is not None:
+            raise ValueError("needs either url or object_key, not both")
+        if (self.type is ArtifactType.IMAGE) != (self.repository is not None):
+            raise ValueError("repository is for images, which need one")
+        return self
+
+
+class HealthCheck(Spec):
+    """A command that says with exit code 0 that the workload is well."""
+
+    command: Annotated[list[str], Field(min_length=1)]
+    interval_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
+    timeout_seconds: Annotated[float, Field(ge=1, le=3600)] = 5
+    retries: Annotated[int, Field(ge=1, le=100)] = 3
+    start_period_seconds: Annotated[float, Field(ge=0, le=3600)] = 10
+
+
+class SmokeSpec(Spec):
+    """How the image proves, before anyone sees it, that it starts."""
+
+    enabled: bool = True
+    command: list[str] = []
+    """The artifact's own check: must end with exit code 0. Unset: the workload itself is started,
+    and must become healthy, or run for a moment, or end with exit code 0."""
+    timeout_seconds: Annotated[float, Field(ge=1, le=900)] = 60
+    writable: bool = False
+    """Let it write to its root; the default is what the platform's containers get."""
+
+
+class RebaseRequest(Spec):
+    """The OS release that an image moves to."""
+
+    base: Annotated[str, Field(pattern=BASE_PATTERN, examples=["baseos:stable"])]
+
+
+class BuildInfo(Spec):
+    """Where the artifacts came from; metadata, which no byte of a layer depends on."""
+
+    job: Annotated[str, Field(max_length=200)] = ""
+    number: Annotated[str, Field(max_length=40)] = ""
+    commit: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{0,64}$")] = ""
+    url: Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$", max_length=1000)] = ""
+    host: Annotated[str, Field(max_length=253)] = ""
+
+
+class BakeAmiSpec(AmiSpec):
+    """Where the VM image is published as an AMI, and who may launch it."""
+
+    boot_test: bool = False
+    """Boot the image for real before it is published."""
 
 
 class BakeSpec(Spec):
@@ -44,22 +122,42 @@ class BakeSpec(Spec):
     artifacts: Annotated[list[Artifact], Field(min_length=1, max_length=50)]
     base: Annotated[
         str,
-        Field(
-            pattern=r"^[a-z0-9]([a-z0-9._-]{0,62})(:[0-9A-Za-z][0-9A-Za-z.+~-]{0,62}|@sha256:[0-9a-f]{64})$",
-            examples=["baseos:stable"],
-        ),
+        Field(pattern=BASE_PATTERN, examples=["baseos:stable"]),
     ]
     """An OS line with a channel, a version or a digest."""
+    targets: Annotated[list[Target], Field(min_length=1)] = [Target.CONTAINER]
+    recipe: Annotated[str, Field(pattern=RECIPE_PATTERN, examples=["python-service:3"])] | None = (
+        None
+    )
+    """A recipe and its version; without a version the newest."""
+    parameters: dict[str, str] = {}
+    """Values for the recipe's parameters."""
+    packages: list[Package] = []
+    """Distribution packages beside the artifacts, from the archives of the base's lock."""
     entrypoint: list[str] = []
     command: list[str] = []
-    env: dict[str, str] = {}
+    env: dict[Annotated[str, Field(pattern=ENV_NAME)], str] = {}
     user: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}(:[a-z0-9_-]{1,32})?$")] = "65534:65534"
     """User and group that the workload runs as; the default is nobody."""
     workdir: Annotated[str, Field(pattern=r"^/[^\s]*$")] = "/"
     ports: list[Annotated[int, Field(ge=1, le=65535)]] = []
+    volumes: list[ImagePath] = []
+    """Folders that the workload writes to while its root is read-only."""
+    healthcheck: HealthCheck | None = None
+    init: bool = False
+    """Put an init before the entry point that reaps children and passes signals on."""
+    smoke: SmokeSpec = SmokeSpec()
+    max_size: Annotated[ByteSize, Field(ge=MIB)] | None = None
+    """Compressed bytes of all layers; the policy's limit holds besides."""
+    ami: BakeAmiSpec | None = None
     owner: str = Field(default="", max_length=200)
+    build: BuildInfo = BuildInfo()
     labels: dict[str, str] = {}
-    """Further OCI labels; those of the platform cannot be set."""
+    """Further OCI labels and AMI tags; those of the platform cannot be set."""
+    rebake: bool = False
+    """Bake even what was baked before."""
+    refresh: bool = False
+    """Resolve dependencies anew instead of taking those of the same bake before."""
 
     @field_validator("labels")
     @classmethod
@@ -70,83 +168,20 @@ class BakeSpec(Spec):
         return value
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "BakeSpec":
-        kinds = {artifact.type for artifact in self.artifacts}
-        if len(kinds) > 1:
-            raise ValueError(f"artifacts must be of one type, not {', '.join(sorted(kinds))}")
-        if len(self.artifacts) > 1 and ArtifactType.TARBALL in kinds:
-            raise ValueError("artifacts: one tarball at a time")
+    def _consistent(self) -> "BakeSpec":
+        kinds = frozenset(artifact.type for artifact in self.artifacts)
+        if len(self.artifacts) > 1 and not any(kinds <= group for group in COMPANIONS):
+            raise ValueError(
+                f"artifacts: {', '.join(sorted(kinds))} cannot be baked together; several debs, "
+                "several wheels and sdists, or several binaries can"
+            )
+        if self.parameters and self.recipe is None:
+            raise ValueError("parameters: are a recipe's, and no recipe is named")
+        if self.ami is not None and Target.VM not in self.targets:
+            raise ValueError("ami: needs the target vm")
+        if Target.VM in self.targets and ArtifactType.IMAGE in kinds:
+            raise ValueError("artifacts: an image is a payload of containers, not of a vm")
+        words = [*self.entrypoint, *self.command]
+        if sum(len(word.encode()) + 1 for word in words) > MAX_COMMAND_BYTES:
+            raise ValueError(f"entrypoint and command: more than {MAX_COMMAND_BYTES} bytes")
         return self
-
-
-class BaseImage(Record):
-    """A base resolved to exact bytes."""
-
-    name: str
-    version: str
-    repository: str
-    digest: Digest
-    layer: Layer
-    distribution: str
-    suite: str
-    architecture: str
-    created_epoch: int
-
-
-class ResolvedBake(Record):
-    """A bake with nothing left open; ``cached`` is the image when it exists already."""
-
-    spec: BakeSpec
-    base: BaseImage
-    bake_key: Sha256
-    repository: str
-    cached: "BakedImage | None" = None
-
-
-class BuiltBake(Record):
-    """What a builder made of a resolved bake; ``size`` is the compressed bytes of all layers."""
-
-    digest: Digest
-    app_layer: Layer
-    size: int
-    build_seconds: float
-
-
-class RecordImage(Record):
-    """A finished bake on its way into the inventory."""
-
-    bake: ResolvedBake
-    built: BuiltBake
-
-
-class BakeStatus(Record):
-    """Answer of the ``status`` query of ``Bake``."""
-
-    step: str
-    bake_key: Sha256 | None = None
-    base: BaseImage | None = None
-    image: "BakedImage | None" = None
-
-
-class BakedImage(Record):
-    """A runnable image; result of ``Bake``."""
-
-    name: str
-    version: str
-    bake_key: Sha256
-    workflow_id: str
-    repository: str
-    digest: Digest
-    base_name: str
-    base_version: str
-    base_digest: Digest
-    app_layer: Layer
-    size: int
-    """Compressed bytes of all layers."""
-    build_seconds: float
-    created_at: Timestamp
-
-    @property
-    def reference(self) -> str:
-        """``repository@digest`` in the platform's registry."""
-        return f"{self.repository}@{self.digest}"

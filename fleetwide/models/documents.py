@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import Field
 
 from fleetwide.errors import FieldFault
-from fleetwide.models.bakery import BakedImage
+from fleetwide.models.bakes import BakedImage, BakeFailure, BakeState, StageTime
 from fleetwide.models.base import Record, Timestamp, Waiting
 from fleetwide.models.batch import ChildState
 from fleetwide.models.containers import EndReason, TaskState
@@ -93,6 +93,55 @@ class ImageDocument(BakedImage):
 
     owner: str = ""
     links: dict[str, str] = {}
+
+
+class BakeDocument(Record):
+    """One run of a bake: where it stands, its stages, how it ended."""
+
+    bake_key: str
+    request_key: str
+    workflow_id: str
+    run_id: str
+    name: str
+    version: str
+    base: str
+    owner: str = ""
+    state: BakeState
+    stages: list[StageTime] = []
+    failure: BakeFailure | None = None
+    created_at: Timestamp
+    finished_at: Timestamp | None = None
+    links: dict[str, str] = {}
+
+
+class BakeLogChunk(Record):
+    """Data of a ``log`` event of a bake."""
+
+    text: str
+
+
+class BakeLogEnd(Record):
+    """Data of the ``end`` event of a bake's log."""
+
+    state: BakeState
+    message: str = ""
+
+
+class InputChange(Record):
+    """One input of a bake key that differs between two bakes."""
+
+    input: str
+    before: Any = None
+    after: Any = None
+
+
+class WhyDocument(Record):
+    """Why an application was baked again: what differs from the bake before."""
+
+    bake_key: str
+    before: str | None = None
+    """The bake that it is compared with; None for the application's first."""
+    changes: list[InputChange] = []
 
 
 class ArtifactDocument(Record):
