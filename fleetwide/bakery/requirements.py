@@ -1,6 +1,6 @@
-"""Whether wheels fit a base and, together, need nothing more."""
+"""Whether wheels fit a base, and what they need of each other."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.metadata import Metadata
@@ -8,13 +8,17 @@ from packaging.requirements import Requirement
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name
 
-from fleetwide.errors import ArtifactRejected
+from fleetwide.errors import ArtifactRejected, DependencyUnsatisfied, WrongArchitecture
 from fleetwide.models.baseos import Architecture
 
 MACHINES: dict[Architecture, str] = {
     Architecture.AMD64: "x86_64",
     Architecture.ARM64: "aarch64",
 }
+
+
+WheelNeed = tuple[Metadata, Requirement]
+"""A package, and one thing that it requires."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class PythonPlatform:
 
     def tags(self) -> frozenset[Tag]:
         """All wheel tags that this Python can use."""
-        platforms = [*self._manylinux(), f"linux_{self.machine}"]
+        platforms = self.platforms()
         short = "".join(map(str, self.version))
         return frozenset(
             [
@@ -54,6 +58,10 @@ class PythonPlatform:
             "extra": "",
         }
 
+    def platforms(self) -> list[str]:
+        """The platform tags of wheels with compiled modules, the most special first."""
+        return [*self._manylinux(), f"linux_{self.machine}"]
+
     def _manylinux(self) -> list[str]:
         major, minor = self.glibc
         legacy = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -65,14 +73,19 @@ class PythonPlatform:
         return names
 
 
-def check_wheel(metadata: Metadata, tags: Iterable[Tag], python: PythonPlatform) -> None:
-    """Refuse a wheel that the base's Python cannot load."""
+def check_wheel(metadata: Metadata, tags: Collection[Tag], python: PythonPlatform) -> None:
+    """Refuse a wheel that the base's Python cannot load.
+
+    Raises:
+        WrongArchitecture: its compiled modules are for other machines.
+        ArtifactRejected: it is for another Python.
+    """
     name = f"{metadata.name} {metadata.version}"
-    given = sorted(map(str, tags))
     running = python.full_version
     if not python.tags().intersection(tags):
-        raise ArtifactRejected(
-            f"wheel {name} is built for {', '.join(given)}, "
+        error = ArtifactRejected if _is_for_machine(tags, python.machine) else WrongArchitecture
+        raise error(
+            f"wheel {name} is built for {', '.join(sorted(map(str, tags)))}, "
             f"which Python {running} on {python.machine} cannot load"
         )
     wanted = metadata.requires_python
@@ -83,40 +96,108 @@ def check_wheel(metadata: Metadata, tags: Iterable[Tag], python: PythonPlatform)
         )
 
 
-def check_requirements(wheels: Sequence[Metadata], python: PythonPlatform) -> None:
-    """Refuse wheels whose requirements the bake does not itself bring along."""
-    brought = {canonicalize_name(one.name): one for one in wheels}
-    missing = []
-    for wheel, requirement in _applying(wheels, python):
-        found = brought.get(canonicalize_name(requirement.name))
-        if found is None or not requirement.specifier.contains(found.version, prereleases=True):
-            has = "" if found is None else f" (the bake has {found.version})"
-            missing.append(f"{wheel.name} {wheel.version} needs {requirement}{has}")
-    if missing:
-        raise ArtifactRejected(
-            f"requirements that the bake does not bring: {'; '.join(missing)}",
-            hint="add a wheel for each to `artifacts`: pip wheel -w wheels <your wheel>",
-        )
+def _is_for_machine(tags: Iterable[Tag], machine: str) -> bool:
+    return any(tag.platform == "any" or tag.platform.endswith(f"_{machine}") for tag in tags)
+
+
+def check_requirements(
+    wanted: Sequence[Metadata], brought: Sequence[Metadata], python: PythonPlatform
+) -> None:
+    """Raise ``DependencyUnsatisfied`` when ``wanted`` packages need more than is ``brought``."""
+    unmet = unmet_requirements(wanted, brought, python)
+    if unmet:
+        raise unsatisfied(unmet, brought)
+
+
+def unsatisfied(unmet: Sequence[WheelNeed], brought: Sequence[Metadata]) -> DependencyUnsatisfied:
+    """The error that names every requirement, and what is there in its place."""
+    versions = {canonicalize_name(one.name): one.version for one in brought}
+    told = []
+    for package, requirement in unmet:
+        found = versions.get(canonicalize_name(requirement.name))
+        has = "" if found is None else f" (the bake has {found})"
+        told.append(f"{package.name} {package.version} needs {requirement}{has}")
+    return DependencyUnsatisfied(
+        f"requirements that the bake does not bring: {'; '.join(told)}",
+        hint="add a wheel for each to `artifacts`: pip wheel -w wheels <your wheel>",
+    )
+
+
+def unmet_requirements(
+    wanted: Sequence[Metadata], brought: Sequence[Metadata], python: PythonPlatform
+) -> list[WheelNeed]:
+    """What ``wanted`` packages and what they lead to need, and ``brought`` does not satisfy."""
+    by_name = _by_name(brought)
+    return [
+        (package, requirement)
+        for package, requirement in _applying(wanted, by_name, python)
+        if not is_satisfied(requirement, by_name.get(canonicalize_name(requirement.name)))
+    ]
+
+
+def is_satisfied(requirement: Requirement, found: Metadata | None) -> bool:
+    """Whether ``found``, the package of the requirement's name if there is one, will do."""
+    return found is not None and requirement.specifier.contains(found.version, prereleases=True)
+
+
+def reached(
+    wanted: Sequence[Metadata], brought: Sequence[Metadata], python: PythonPlatform
+) -> set[str]:
+    """Canonical names of ``wanted`` packages and of all in ``brought`` that they lead to."""
+    needs = _applying(wanted, _by_name(brought), python)
+    required = {canonicalize_name(requirement.name) for _, requirement in needs}
+    return {*(canonicalize_name(one.name) for one in wanted), *required}
+
+
+def applying_requirements(package: Metadata, python: PythonPlatform) -> list[Requirement]:
+    """What a package requires on ``python`` when it is asked for without extras."""
+    return [requirement for _, requirement in _applying([package], {}, python)]
+
+
+def check_direct(packages: Iterable[Metadata]) -> None:
+    """Refuse requirements that name a URL: their bytes are pinned by nobody.
+
+    Raises:
+        ArtifactRejected: names the package and the requirement.
+    """
+    for package in packages:
+        for requirement in package.requires_dist or []:
+            if requirement.url is not None:
+                raise ArtifactRejected(
+                    f"{package.name} {package.version} requires {requirement.name} by a URL",
+                    hint=f"add a wheel of {requirement.name} to `artifacts`",
+                )
+
+
+def _by_name(packages: Iterable[Metadata]) -> dict[str, Metadata]:
+    return {canonicalize_name(one.name): one for one in packages}
 
 
 def _applying(
-    wheels: Sequence[Metadata], python: PythonPlatform
-) -> list[tuple[Metadata, Requirement]]:
+    wanted: Sequence[Metadata], brought: Mapping[str, Metadata], python: PythonPlatform
+) -> list[WheelNeed]:
     """Every requirement that holds on ``python``, following the extras that others ask for."""
-    brought = {canonicalize_name(one.name): one for one in wheels}
-    waiting = [(name, "") for name in brought]
+    known = {**brought, **_by_name(wanted)}
+    waiting = [(canonicalize_name(one.name), "") for one in wanted]
     seen = set(waiting)
     found = []
     while waiting:
         name, extra = waiting.pop(0)
-        wheel = brought[name]
+        package = known[name]
         environment = {**python.environment(), "extra": extra}
-        for requirement in wheel.requires_dist or []:
+        for requirement in package.requires_dist or []:
             if requirement.marker is not None and not requirement.marker.evaluate(environment):
                 continue
-            found.append((wheel, requirement))
+            if not extra or _names_extra(requirement):
+                found.append((package, requirement))
             target = canonicalize_name(requirement.name)
-            more = {(target, one) for one in requirement.extras} if target in brought else set()
+            more = (
+                {(target, one) for one in ("", *requirement.extras)} if target in known else set()
+            )
             waiting += sorted(more - seen)
             seen |= more
     return found
+
+
+def _names_extra(requirement: Requirement) -> bool:
+    return requirement.marker is not None and "extra" in str(requirement.marker)

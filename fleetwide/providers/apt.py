@@ -6,7 +6,7 @@ Signatures, checksums and expiry dates of the archives are checked by apt itself
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -54,6 +54,18 @@ _MISSING = re.compile(r"^E: Unable to locate package (\S+)|^E: Package '(\S+)' h
 _BAD_SUITE = re.compile(r"'(\S+) (\S+) Release' does not have a Release file")
 
 
+class Unsolvable(BuildFailed):
+    """The packages cannot be installed together; ``output`` is all that apt said."""
+
+    def __init__(self, output: str) -> None:
+        words = "\n".join(output.splitlines()[-TOLD_LINES:])
+        super().__init__(
+            f"the packages cannot be installed together:\n{words}",
+            hint="look at packages and exclude",
+        )
+        self.output = output
+
+
 class AptArchive:
     """The archives of some suites for one architecture; made in ``folder``, which may be kept.
 
@@ -68,12 +80,15 @@ class AptArchive:
         self._sources = sources
 
     @contextmanager
-    def held(self, progress: Progress) -> Iterator[None]:
-        """Lay the folder out and keep other processes from it."""
+    def held(self, progress: Progress, status: str = "") -> Iterator[None]:
+        """Lay the folder out and keep other processes from it.
+
+        ``status`` is dpkg's status file of the system that is asked for: what is installed there.
+        """
         for name in ("etc/none.d", "state/lists/partial", "cache/archives/partial", "log"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         with locked(self._folder / "lock", progress, "waiting for another question to apt"):
-            (self._folder / "status").write_text("")
+            (self._folder / "status").write_text(status, errors="surrogateescape")
             lines = "".join(f"{source_line(source)}\n" for source in self._sources)
             (self._folder / "etc/sources.list").write_text(lines)
             expired = any(is_archived(source.suite) for source in self._sources)
@@ -89,6 +104,14 @@ class AptArchive:
     def exclude(self, names: Sequence[str]) -> None:
         """Keep these packages out of every solution."""
         pins = [f"Package: {name}\nPin: release *\nPin-Priority: -1\n" for name in names]
+        (self._folder / "etc/preferences").write_text("\n".join(pins))
+
+    def hold(self, versions: Mapping[str, str]) -> None:
+        """Let every solution leave these installed packages as they are: name to version."""
+        pins = [
+            f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n"
+            for name, version in versions.items()
+        ]
         (self._folder / "etc/preferences").write_text("\n".join(pins))
 
     def update(self, progress: Progress) -> None:
@@ -126,13 +149,16 @@ class AptArchive:
         )
 
     def solve(self, wanted: Sequence[str]) -> list[Chosen]:
-        """What an installation of ``wanted`` (names and patterns) on nothing would install.
+        """What an installation of ``wanted`` would install that is not installed yet.
+
+        ``wanted`` are names, patterns, and absolute paths of .deb files. No installed package is
+        removed.
 
         Raises:
             InvalidInput: a package does not exist; names the nearest.
-            BuildFailed: the packages cannot be installed together; keeps apt's words.
+            Unsolvable: the packages cannot be installed together; keeps apt's words.
         """
-        done = self._run("apt-get", "--simulate", "install", *wanted)
+        done = self._run("apt-get", "--simulate", "--no-remove", "install", *wanted)
         if done.returncode == 0:
             return parse_solution(done.stdout)
         missing = [
@@ -142,11 +168,7 @@ class AptArchive:
         ]
         if missing:
             raise self._unknown_package(missing)
-        words = "\n".join((done.stdout + done.stderr).splitlines()[-TOLD_LINES:])
-        raise BuildFailed(
-            f"the packages cannot be installed together:\n{words}",
-            hint="look at packages and exclude",
-        )
+        raise Unsolvable(done.stdout + done.stderr)
 
     def _unknown_package(self, missing: Sequence[str]) -> InvalidInput:
         known = self.names()
@@ -163,6 +185,11 @@ class AptArchive:
     def names(self) -> set[str]:
         """Every package name that the archives have."""
         return set(self._must("apt-cache", "pkgnames").split())
+
+    def versions(self, name: str) -> list[str]:
+        """The versions that the archives have of a package; none where they do not have it."""
+        done = self._run("apt-cache", "madison", name)
+        return [line.split("|")[1].strip() for line in done.stdout.splitlines() if "|" in line]
 
     def newest(self) -> list[str]:
         """The paragraph of every package's newest version."""

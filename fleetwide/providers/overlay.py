@@ -1,102 +1,96 @@
-"""Install debs onto a base by overlayfs, and read what changed as a layer."""
+"""Run programs on an unpacked base by overlayfs, and read what they changed as a layer."""
 
 import filecmp
 import os
-import shutil
 import stat
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fleetwide.bakery.packages import dpkg_complaints, is_transient
-from fleetwide.errors import ArtifactRejected
+from fleetwide.bakery.packages import is_transient
+from fleetwide.errors import InstallTimedOut
 from fleetwide.providers.layers import LayerEntry, walk
 from fleetwide.providers.progress import Progress
-from fleetwide.providers.sandbox import run_isolated
+from fleetwide.providers.rooted import confined
+from fleetwide.providers.sandbox import Finished, LineReader, run_isolated
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
-POLICY = "#!/bin/sh\n# Services start with containers, never while an image is built.\nexit 101\n"
-# What Docker grants, without what leads out of a chroot or makes device nodes.
-CAPABILITIES = "chown dac_override fowner fsetid kill setgid setuid setfcap net_bind_service"
+INSTALL_SECONDS = 600.0
+"""What a stranger's script may take, where the caller says nothing else."""
+_PLACES = ("dev", "proc", "run", "tmp")
 
-# The third layer, "tools", holds the policy and the debs: they are seen but never written, so
-# nothing of them can stay in the image. Through a writable /proc root could reach the builder.
+# The uppermost layer, "tools", is seen but never written: nothing of it can stay in the image.
+# Paths may hold what overlayfs reads as its own signs: the layers are mounted under plain names.
 _SCRIPT = """
 set -eu
-cd "$1"; base=$2; bounding=$3; shift 3
-mount --bind "$base" base
-mount -t overlay overlay \
-  -o lowerdir=tools:base,upperdir=upper,workdir=work,redirect_dir=off,metacopy=off,index=off merged
-mount -t proc -o ro,nosuid,nodev,noexec proc merged/proc
-mount -t tmpfs -o mode=0755 tmpfs merged/dev
-for node in "null 3" "zero 5" "full 7" "random 8" "urandom 9"; do
-  mknod -m 666 "merged/dev/${node% *}" c 1 "${node#* }"
+cd "$1"; shift
+lower=tools; number=0
+while [ "$1" != -- ]; do
+  mkdir "lower$number"; mount --bind "$1" "lower$number"
+  lower="$lower:lower$number"; number=$((number + 1)); shift
 done
-ln -s /proc/self/fd merged/dev/fd
-mount -t tmpfs -o mode=0755 tmpfs merged/run
-mount -t tmpfs -o mode=1777 tmpfs merged/tmp
-exec chroot merged /usr/bin/setpriv --no-new-privs --inh-caps=-all --bounding-set="$bounding" \
-  /usr/bin/dpkg --install --force-confdef --force-confold "$@"
+shift
+mount -t overlay overlay \
+  -o "lowerdir=$lower,upperdir=upper,workdir=work,redirect_dir=off,metacopy=off,index=off" merged
+exec "$@"
 """
 
 
-def install_debs(debs: Sequence[Path], base: Path, scratch: Path, progress: Progress) -> None:
-    """Install ``debs`` on the unpacked ``base``; the change is left in ``scratch/upper``.
+class BaseOverlay:
+    """Unpacked trees, the upper ones first, that can be written to: changes are left in ``upper``.
 
-    Maintainer scripts run in namespaces of their own, without network and without the capabilities
-    that reach the builder. Raises ``ArtifactRejected`` with dpkg's words.
+    ``scratch`` is a folder that does not exist yet. What lies in ``tools`` is seen by the programs
+    as part of the trees, and is no change. One program runs at a time, and only once.
     """
-    for name in ("base", "tools", "upper", "work", "merged"):
-        (scratch / name).mkdir(parents=True)
-    names = _lay_out_tools(debs, base, scratch / "tools")
-    bounding = ",".join(["-all", *(f"+{name}" for name in CAPABILITIES.split())])
-    finished = run_isolated(
-        [
-            "sh",
-            "-c",
-            _SCRIPT,
-            "sh",
-            str(scratch.absolute()),
-            str(base.absolute()),
-            bounding,
-            *names,
-        ],
-        env={
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "LC_ALL": "C.UTF-8",
-            "HOME": "/root",
-            "DEBIAN_FRONTEND": "noninteractive",
-            "PYTHONHASHSEED": "0",
-        },
-        progress=progress,
-        read=_read,
-        network=False,
-    )
-    if finished.returncode != 0:
-        raise ArtifactRejected(
-            f"dpkg could not install the package:\n{dpkg_complaints(finished.lines)}",
-            hint="add the missing packages to `artifacts`, or to `packages` of the OS image",
+
+    def __init__(self, trees: Sequence[Path], scratch: Path) -> None:
+        self._trees = [str(tree.absolute()) for tree in trees]
+        self._scratch = scratch.absolute()
+        self.upper = self._scratch / "upper"
+        self.tools = self._scratch / "tools"
+        for name in ("tools", "upper", "work", "merged"):
+            (self._scratch / name).mkdir(parents=True)
+        # A base need not have the places that are mounted over.
+        for name in _PLACES:
+            (self.tools / name).mkdir()
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        binds: Mapping[str, Path] | None = None,
+        env: Mapping[str, str] | None = None,
+        progress: Progress,
+        read: LineReader,
+    ) -> Finished:
+        """Run ``command`` with the trees as its whole world, as ``run_rooted`` does."""
+        words = confined(self._scratch / "merged", command, binds or {}, env or {})
+        return run_isolated(
+            ["sh", "-c", _SCRIPT, "sh", str(self._scratch), *self._trees, "--", *words],
+            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            progress=progress,
+            read=read,
+            network=False,
         )
 
 
-def _lay_out_tools(debs: Sequence[Path], base: Path, tools: Path) -> list[str]:
-    sbin = "usr/bin" if (base / "usr/sbin").is_symlink() else "usr/sbin"
-    policy = tools / sbin / "policy-rc.d"
-    policy.parent.mkdir(parents=True)
-    policy.write_text(POLICY)
-    policy.chmod(0o755)
-    folder = tools / ".fleetwide"
-    # A base need not have the places that are mounted over.
-    for place in (folder, *(tools / name for name in ("dev", "proc", "run", "tmp"))):
-        place.mkdir()
-    for number, deb in enumerate(debs):
-        shutil.copyfile(deb, folder / f"{number}.deb")
-    return [f"/.fleetwide/{number}.deb" for number in range(len(debs))]
+def within(seconds: float, what: str, progress: Progress) -> Progress:
+    """``progress`` that ends the work when ``what`` takes longer than ``seconds`` from now.
 
+    It raises ``InstallTimedOut``, which stops the work as every exception of a progress does.
+    """
+    deadline = time.monotonic() + seconds
 
-def _read(line: str) -> tuple[str, float | None] | None:
-    word = line.split(" ", 1)[0]
-    return (line[:60], None) if word in {"Unpacking", "Setting", "Processing"} else None
+    def limited(phrase: str, fraction: float | None) -> None:
+        progress(phrase, fraction)
+        if time.monotonic() > deadline:
+            raise InstallTimedOut(
+                f"{what} did not end within {seconds:g} seconds; last seen: {phrase}",
+                hint="an install script must not wait for a service, a network or an answer",
+            )
+
+    return limited
 
 
 def changed_entries(upper: Path, base: Path, epoch: int, started: float) -> list[LayerEntry]:

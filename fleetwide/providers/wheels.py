@@ -2,58 +2,78 @@
 
 import re
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from installer import install
 from installer.destinations import SchemeDictionaryDestination
 from installer.sources import WheelFile
 from packaging.metadata import Metadata
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from fleetwide.bakery.entries import Budget, checked_path
-from fleetwide.bakery.requirements import (
-    MACHINES,
-    PythonPlatform,
-    check_requirements,
-    check_wheel,
-)
+from fleetwide.bakery.requirements import MACHINES, PythonPlatform, check_wheel
 from fleetwide.baseos.control_files import installed_packages
 from fleetwide.errors import ArtifactRejected
 from fleetwide.models.baseos import Architecture
-from fleetwide.providers.progress import Progress
+from fleetwide.providers.named_files import NamedFile
+from fleetwide.providers.progress import Progress, meanwhile, span
+from fleetwide.providers.root_tree import RootTree
+from fleetwide.providers.zips import checked_entries, open_zip
 
 INTERPRETER = "/usr/bin/python3"
 
 
 @dataclass(frozen=True)
-class NamedFile:
-    """A file on disk and the name that it was given by people."""
+class Wheel:
+    """A checked wheel under its own name, and its metadata."""
 
     path: Path
-    name: str
+    metadata: Metadata
 
 
-def python_of(rootfs: Path, architecture: str) -> PythonPlatform:
-    """The Python of an unpacked base; ``ArtifactRejected`` when it has none."""
-    link = rootfs / INTERPRETER.lstrip("/")
-    found = re.fullmatch(r"python3\.(\d+)", link.readlink().name) if link.is_symlink() else None
-    if found is None:
+def python_of(
+    rootfs: Path, architecture: str, added: Mapping[str, str] | None = None
+) -> PythonPlatform:
+    """The Python of an unpacked base, or of the distribution packages that are ``added`` to it.
+
+    Raises ``ArtifactRejected`` when there is none.
+    """
+    installed = {**installed_packages(_status(rootfs)), **(added or {})}
+    minor = _linked_minor(rootfs) or _packaged_minor(added or {})
+    if minor is None:
         raise ArtifactRejected(
             f"the base has no {INTERPRETER}, so it cannot run a wheel",
-            hint="add python3 to `packages` of the OS image",
+            hint="packages: [python3]",
         )
-    installed = installed_packages((rootfs / "var/lib/dpkg/status").read_text())
-    version = (3, int(found[1]))
-    package = installed.get(f"python3.{version[1]}-minimal", f"3.{version[1]}.0")
+    package = installed.get(f"python3.{minor}-minimal", f"3.{minor}.0")
     glibc = _numbers(installed.get("libc6", "2.17"))
     return PythonPlatform(
-        version=version,
+        version=(3, minor),
         full_version=".".join(map(str, _numbers(package))),
         machine=MACHINES[Architecture(architecture)],
         glibc=(glibc[0], glibc[1]),
     )
+
+
+def _status(rootfs: Path) -> str:
+    with RootTree(rootfs) as files:
+        return files.text("/var/lib/dpkg/status")
+
+
+def _linked_minor(rootfs: Path) -> int | None:
+    link = rootfs / INTERPRETER.lstrip("/")
+    found = re.fullmatch(r"python3\.(\d+)", link.readlink().name) if link.is_symlink() else None
+    return int(found[1]) if found else None
+
+
+def _packaged_minor(packages: Mapping[str, str]) -> int | None:
+    """The distribution's ``python3-minimal`` has the link, and the version that it leads to."""
+    numbers = _numbers(packages.get("python3-minimal", ""))
+    return numbers[1] if numbers[0] == 3 else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -61,8 +81,36 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in (match[1] if match else "0.0").split("."))
 
 
+def inspect_wheels(
+    wheels: Sequence[NamedFile], python: PythonPlatform, folder: Path, progress: Progress
+) -> list[Wheel]:
+    """Check each wheel's name, content, record and fit; ``folder`` gets a link to each by its name.
+
+    Raises ``ArtifactRejected``, or ``WrongArchitecture``, naming the wheel.
+    """
+    found = read_wheels(wheels, python, folder)
+    for wheel in found:
+        with _unsound(wheel.path.name), WheelFile.open(wheel.path) as opened:
+            meanwhile(progress, f"checking {wheel.path.name}", opened.validate_record)
+    return found
+
+
+def read_wheels(wheels: Sequence[NamedFile], python: PythonPlatform, folder: Path) -> list[Wheel]:
+    """The same without the record: contents are not looked at."""
+    folder.mkdir(exist_ok=True)
+    found = []
+    for wheel in wheels:
+        # The installer reads a wheel's name off the file's.
+        link = folder / wheel.name
+        if link.is_symlink():
+            raise ArtifactRejected(f"{wheel.name} is named twice")
+        link.symlink_to(wheel.path.absolute())
+        found.append(_read(link, python))
+    return found
+
+
 def install_wheels(
-    wheels: Sequence[NamedFile], python: PythonPlatform, staging: Path, progress: Progress
+    wheels: Sequence[Wheel], python: PythonPlatform, staging: Path, progress: Progress
 ) -> None:
     """Install ``wheels`` below ``staging`` as on the base.
 
@@ -70,52 +118,43 @@ def install_wheels(
     ``sys.path`` before the distribution's own, compiled modules match it, and dpkg never touches
     it. Console scripts go to ``/usr/local/bin`` and run ``/usr/bin/python3``.
     """
-    named = staging.with_name(staging.name + ".wheels")
-    named.mkdir()
-    metadata = []
-    for wheel in wheels:
-        # The installer reads a wheel's name off the file's.
-        link = named / wheel.name
-        if link.is_symlink():
-            raise ArtifactRejected(f"{wheel.name} is named twice")
-        link.symlink_to(wheel.path.absolute())
-        metadata.append(_inspect(link, python))
-    check_requirements(metadata, python)
     for number, wheel in enumerate(wheels):
-        progress(f"installing {wheel.name}", number / len(wheels))
-        _install(named / wheel.name, python, staging)
+        part = span(progress, number / len(wheels), (number + 1) / len(wheels))
+        install = partial(_install, wheel.path, python, staging)
+        meanwhile(part, f"installing {wheel.path.name}", install)
 
 
-def _inspect(path: Path, python: PythonPlatform) -> Metadata:
-    """Check a wheel's name, content, record and fit; answer its metadata."""
-    try:
+def _read(path: Path, python: PythonPlatform) -> Wheel:
+    """Check the name and the metadata of a wheel, which lies under its own name."""
+    with _unsound(path.name):
         name, version, _, tags = parse_wheel_filename(path.name)
-        _check_content(path)
+        with open_zip(path, path.name) as archive:
+            checked_entries(archive, path.name, path.stat().st_size)
         with WheelFile.open(path) as wheel:
-            wheel.validate_record(validate_contents=True)
             text = wheel.read_dist_info("METADATA")
         metadata = Metadata.from_email(text.encode(), validate=False)
         declared = (metadata.name, metadata.version)
-    except ArtifactRejected:
-        raise
-    except InvalidWheelFilename as error:
-        raise ArtifactRejected(f"{path.name}: {error}") from error
-    except (ValueError, KeyError, zipfile.BadZipFile, ExceptionGroup) as error:
-        raise ArtifactRejected(f"{path.name} is not a sound wheel: {error}") from error
-    if declared[1] != version:
+        _ = metadata.requires_dist  # it is parsed when it is read
+    if declared[1] != version or canonicalize_name(declared[0]) != name:
         raise ArtifactRejected(
             f"{path.name} says in its metadata that it is {declared[0]} {declared[1]}, not {name}"
         )
     check_wheel(metadata, tags, python)
-    return metadata
+    return Wheel(path, metadata)
 
 
-def _check_content(path: Path) -> None:
-    budget = Budget(path.name)
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            checked_path(entry.filename, path.name)
-            budget.take(entry.filename, entry.file_size)
+@contextmanager
+def _unsound(name: str) -> Iterator[None]:
+    """What the libraries raise about a wheel that is not as it should be, in our terms."""
+    try:
+        yield
+    except InvalidWheelFilename as error:
+        raise ArtifactRejected(f"{name}: {error}") from error
+    except (ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ArtifactRejected(f"{name} is not a sound wheel: {error}") from error
+    except ExceptionGroup as error:
+        words = "; ".join(map(str, error.exceptions))
+        raise ArtifactRejected(f"{name} is not a sound wheel: {words}") from error
 
 
 def _install(path: Path, python: PythonPlatform, staging: Path) -> None:
