@@ -82,6 +82,7 @@ def missing_packages() -> list[Package]:
         ("docker.io", "runs the containers", docker_present()),
         ("docker-registry", "stores the images (Docker Distribution)", program("docker-registry")),
         ("mmdebstrap", "builds root file systems from packages", program("mmdebstrap")),
+        ("crun", "starts baked images to test them", program("crun")),
         ("e2fsprogs", "makes disk images without mounting them", program("mkfs.ext4")),
         ("qemu-system-x86", "boots VM images to test them", program("qemu-system-x86_64")),
         ("ovmf", "firmware for the boot test of UEFI images", OVMF.exists()),

@@ -4,12 +4,13 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from fleetwide.errors import PlatformError, RegistryUnavailable
-from fleetwide.models.bakery import BaseImage
+from fleetwide.errors import NotFound, RegistryUnavailable
+from fleetwide.models.bakes import BaseImage
+from fleetwide.models.base import Layer
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.file_locks import locked
+from fleetwide.providers.layer_trees import untar
 from fleetwide.providers.progress import Progress, Throttled
-from fleetwide.providers.sandbox import run_isolated
 from fleetwide.registry.digests import PREFIX, hex_of
 
 
@@ -26,7 +27,7 @@ class BaseCache:
 
     def rootfs(self, base: BaseImage, progress: Progress) -> Path:
         """The unpacked root file system of ``base``; fetched first when it is not here."""
-        name = hex_of(base.layer.digest)
+        name = hex_of(_layer(base).digest)
         ready = self._root / name
         if ready.is_dir():
             return ready
@@ -46,13 +47,13 @@ class BaseCache:
         try:
             packed = partial / "layer.tar.gz"
             self._download(base, packed, Throttled(progress))
-            _untar(packed, tree, progress)
+            untar(packed, tree, progress, "the base")
             tree.rename(ready)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _download(self, base: BaseImage, target: Path, progress: Progress) -> None:
-        digest, size = base.layer.digest, base.layer.size
+        digest, size = _layer(base).digest, _layer(base).size
         seen, received = hashlib.sha256(), 0
         with (
             self._client.stream_blob(base.repository, digest) as pieces,
@@ -69,15 +70,7 @@ class BaseCache:
             )
 
 
-def _untar(packed: Path, tree: Path, progress: Progress) -> None:
-    command = ["tar", "--extract", "--gzip", "--numeric-owner", "--same-owner"]
-    command += ["--same-permissions", "--xattrs", "--xattrs-include=*"]
-    finished = run_isolated(
-        [*command, f"--file={packed.absolute()}", f"--directory={tree.absolute()}"],
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-        progress=lambda _phrase, _fraction: progress("unpacking the base", None),
-        read=lambda _line: None,
-        network=False,
-    )
-    if finished.returncode != 0:
-        raise PlatformError(f"the base could not be unpacked: {' '.join(finished.lines[-3:])}")
+def _layer(base: BaseImage) -> Layer:
+    if base.layer is None:
+        raise NotFound(f"OS release {base.name} {base.version} has no container base")
+    return base.layer

@@ -41,11 +41,12 @@ class RootTree:
     def __exit__(self, *_: object) -> None:
         os.close(self._root)
 
-    def read(self, path: str) -> bytes | None:
-        """The file's content; None when there is no such file."""
+    def read(self, path: str, limit: int = -1) -> bytes | None:
+        """The file's content, ``limit`` bytes at most; None when there is no such file."""
         try:
             with os.fdopen(self._open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
-                return reader.read() if stat.S_ISREG(os.fstat(reader.fileno()).st_mode) else None
+                is_file = stat.S_ISREG(os.fstat(reader.fileno()).st_mode)
+                return reader.read(limit) if is_file else None
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -82,6 +83,20 @@ class RootTree:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
+
+    def resolved(self, path: str) -> str | None:
+        """Where ``path`` leads inside the tree, links followed; None when it leads to nothing."""
+        try:
+            descriptor = self._open(path, os.O_PATH)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            found, root = (
+                str(Path(f"/proc/self/fd/{one}").readlink()) for one in (descriptor, self._root)
+            )
+        finally:
+            os.close(descriptor)
+        return found.removeprefix(root) or "/"
 
     def link(self, path: str, target: str) -> None:
         """Make a symbolic link, in place of whatever had its name."""

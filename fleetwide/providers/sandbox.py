@@ -66,7 +66,7 @@ def run_isolated(
             lines = _follow(process, Throttled(progress), read)
             return Finished(process.wait(), lines)
         finally:
-            _kill(process)
+            end_isolated(process)
 
 
 def _follow(process: "subprocess.Popen[bytes]", progress: Progress, read: LineReader) -> list[str]:
@@ -91,8 +91,8 @@ def _follow(process: "subprocess.Popen[bytes]", progress: Progress, read: LineRe
             rest = rest[:MAX_LINE]
 
 
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """End the program and wait; the first process of its namespace takes all others along."""
+def end_isolated(process: "subprocess.Popen[bytes]") -> None:
+    """End an isolated program and wait; its namespace's first process takes all others along."""
     while process.poll() is None:
         try:
             inner = psutil.Process(process.pid).children()
