@@ -88,6 +88,14 @@ class Settings(BaseSettings):
         default=20 * 1024**3,
         description="bytes of packages, tools and disks that a builder keeps for the next build",
     )
+    vm_bake: Literal["disk", "volume"] = Field(
+        default="disk",
+        description="how VMs are baked: on a disk file, or on an EBS volume of this EC2 instance",
+    )
+    bakery_policy: Path | None = Field(
+        default=None,
+        description="file of the organisation's rules for images; unset means the built-in ones",
+    )
     qemu_accelerator: Literal["tcg", "kvm"] = Field(
         default="tcg", description="how boot tests run: tcg works everywhere, kvm is faster"
     )
