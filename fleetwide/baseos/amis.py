@@ -44,7 +44,12 @@ def ami_name(plan: BuildPlan) -> str:
     """``<line>-<version>-<architecture>-<boot>`` in EC2's characters, at most 128 of them."""
     spec = plan.spec
     parts = (plan.name, plan.version, EC2_ARCHITECTURES[spec.architecture], spec.vm.boot.value)
-    name = "-".join(parts).translate(NAME_SUBSTITUTES)
+    return fitted_name("-".join(parts))
+
+
+def fitted_name(name: str) -> str:
+    """``name`` in EC2's characters; what is too long ends with a digest of the whole instead."""
+    name = name.translate(NAME_SUBSTITUTES)
     if len(name) <= MAX_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:NAME_DIGEST_LENGTH]
@@ -79,22 +84,30 @@ def ami_tags(subject: AmiSubject) -> dict[str, str]:
     return {key: value for key, value in (theirs | ours).items() if value}
 
 
-def check_ami_tags(tags: Mapping[str, str]) -> None:
-    """Raise ``InvalidInput`` naming each tag that EC2 would refuse or that is the platform's."""
+def check_ami_tags(
+    tags: Mapping[str, str],
+    reserved: Collection[str] | None = None,
+    field: str = "ami.tags",
+) -> None:
+    """Raise ``InvalidInput`` naming each tag that EC2 would refuse or that is the platform's.
+
+    ``reserved`` are the platform's own tags of the image; unset means those of an OS release.
+    """
+    ours = PLATFORM_TAGS if reserved is None else reserved
     faults = [
-        FieldFault(f"ami.tags.{key}", fault)
+        FieldFault(f"{field}.{key}", fault)
         for key, value in tags.items()
-        if (fault := _tag_fault(key, value))
+        if (fault := _tag_fault(key, value, ours))
     ]
-    room = MAX_TAGS - len(PLATFORM_TAGS)
+    room = MAX_TAGS - len(ours)
     if len(tags) > room:
-        faults.append(FieldFault("ami.tags", f"holds {len(tags)} tags; there is room for {room}"))
+        faults.append(FieldFault(field, f"holds {len(tags)} tags; there is room for {room}"))
     if faults:
         raise InvalidInput("; ".join(map(str, faults)), fields=tuple(faults))
 
 
-def _tag_fault(key: str, value: str) -> str | None:
-    if key in PLATFORM_TAGS or key.startswith("fleetwide:"):
+def _tag_fault(key: str, value: str, reserved: Collection[str]) -> str | None:
+    if key in reserved or key.startswith("fleetwide:"):
         return "is set by the platform"
     if key.lower().startswith("aws:"):
         return "the prefix aws: is reserved"

@@ -96,16 +96,17 @@ def _clock(inode: str, field: str, time: int) -> Iterable[bytes]:
 
 def _late_times(touches: Touches) -> Iterator[bytes]:
     for path in touches.late:
-        yield b"sif %b mtime @%d" % (_quoted(path), touches.epoch)
+        yield b"sif %b mtime @%d" % (quoted(f"/{path}"), touches.epoch)
 
 
-def _quoted(path: str) -> bytes:
-    if "\n" in path or "\r" in path:
+def quoted(word: str) -> bytes:
+    """A path, name or target as debugfs reads it; ``BuildFailed`` when it has no words for it."""
+    if "\n" in word or "\r" in word:
         raise BuildFailed(
-            f"the file name {path!r} holds a line break",
+            f"the file name {word!r} holds a line break",
             hint="remove the file in a script, or give it another name",
         )
-    return b'"/%b"' % path.encode(errors="surrogateescape").replace(b'"', b'""')
+    return b'"%b"' % word.encode(errors="surrogateescape").replace(b'"', b'""')
 
 
 def _additions(touches: Touches) -> Iterator[bytes]:

@@ -69,6 +69,7 @@ MISSING_CODES = frozenset(
         "InvalidAMIID.Unavailable",
         "InvalidSnapshot.NotFound",
         "InvalidSnapshotID.Malformed",
+        "InvalidVolume.NotFound",
         "ResourceNotFoundException",
     }
 )

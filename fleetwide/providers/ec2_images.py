@@ -7,7 +7,7 @@ Beyond those named, it raises ``CloudUnavailable``.
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -19,7 +19,7 @@ from fleetwide.baseos.amis import (
     permission_change,
 )
 from fleetwide.errors import CloudUnavailable, Conflict
-from fleetwide.models.baseos import Architecture, BootMode
+from fleetwide.models.baseos import AmiSpec, Architecture, BootMode
 from fleetwide.models.os_releases import AmiImage
 from fleetwide.providers.cloud import Cloud, Patience, code_of, translated
 from fleetwide.providers.ec2_lookup import (
@@ -95,6 +95,30 @@ def copy_image(
         return _tagged(ec2, region, _available(ec2, image_id, progress, patience), tags)
 
 
+def find_tagged(cloud: Cloud, region: str, key: str, value: str) -> AmiImage | None:
+    """An image of this account that can be launched and carries the tag; the newest of several."""
+    with translated(region):
+        pages = cloud.ec2(region).get_paginator("describe_images")
+        found = pages.paginate(Owners=["self"], Filters=[{"Name": f"tag:{key}", "Values": [value]}])
+        images = [one for page in found for one in page["Images"]]
+    alive = [image for image in images if image.get("State") == "available"]
+    newest = max(alive, key=lambda image: image.get("CreationDate", ""), default=None)
+    return None if newest is None else _as_ami(region, newest)
+
+
+def retag_image(cloud: Cloud, image: AmiImage, tags: Mapping[str, str], stale: list[str]) -> None:
+    """Set tags of an image and its snapshots, and take the ``stale`` ones off.
+
+    Raises ``NotFound`` when the image is gone.
+    """
+    with translated(image.region):
+        ec2 = cloud.ec2(image.region)
+        resources = [image.image_id, *snapshots_of(get_image(ec2, image.image_id))]
+        ec2.create_tags(Resources=resources, Tags=tag_list(tags))
+        if stale:
+            ec2.delete_tags(Resources=resources, Tags=[{"Key": key} for key in stale])
+
+
 def is_visible(cloud: Cloud, region: str, image_id: str) -> bool:
     """Whether the image exists in the region and can be launched."""
     with translated(region):
@@ -136,6 +160,17 @@ def set_deprecation(cloud: Cloud, region: str, image_id: str, at: datetime | Non
             ec2.disable_image_deprecation(ImageId=image_id)
         else:
             ec2.enable_image_deprecation(ImageId=image_id, DeprecateAt=at.astimezone(UTC))
+
+
+def share_image(cloud: Cloud, image: AmiImage, spec: AmiSpec, released_at: datetime) -> None:
+    """Set who may launch the image, and from when on it is no longer shown to them.
+
+    Raises ``InvalidInput`` for an account that AWS does not know.
+    """
+    set_launch_permissions(cloud, image.region, image.image_id, spec.accounts, spec.organizations)
+    if spec.deprecate_after_days is not None:
+        at = released_at + timedelta(days=spec.deprecate_after_days)
+        set_deprecation(cloud, image.region, image.image_id, at)
 
 
 def _register(ec2: "EC2Client", request: ImageRequest) -> str:
@@ -235,9 +270,13 @@ def _tagged(
     bare = [] if all(present.get(key) == value for key, value in tags.items()) else [image_id]
     if bare or snapshots:
         ec2.create_tags(Resources=[*bare, *snapshots], Tags=tag_list(tags))
+    return _as_ami(region, image)
+
+
+def _as_ami(region: str, image: "ImageTypeDef") -> AmiImage:
     return AmiImage(
         region=region,
-        image_id=image_id,
-        snapshot_id=next(iter(snapshots), ""),
+        image_id=image.get("ImageId", ""),
+        snapshot_id=next(iter(snapshots_of(image)), ""),
         name=image.get("Name", ""),
     )

@@ -8,7 +8,7 @@ from fleetwide.providers.cloud import missing_is_fine
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
-    from mypy_boto3_ec2.type_defs import ImageTypeDef, SnapshotTypeDef, TagTypeDef
+    from mypy_boto3_ec2.type_defs import ImageTypeDef, SnapshotTypeDef, TagTypeDef, VolumeTypeDef
 
 
 def find_image(ec2: "EC2Client", image_id: str) -> "ImageTypeDef | None":
@@ -35,7 +35,7 @@ def snapshots_of(image: "ImageTypeDef") -> list[str]:
     return [found for disk in disks if (found := disk.get("SnapshotId"))]
 
 
-def tags_of(found: "ImageTypeDef | SnapshotTypeDef") -> dict[str, str]:
+def tags_of(found: "ImageTypeDef | SnapshotTypeDef | VolumeTypeDef") -> dict[str, str]:
     return {tag.get("Key", ""): tag.get("Value", "") for tag in found.get("Tags", [])}
 
 

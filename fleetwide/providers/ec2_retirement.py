@@ -1,5 +1,6 @@
 """The end of AMIs: who still uses one, removing one, and finding what was left behind."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -8,18 +9,26 @@ from fleetwide.models.os_releases import AmiImage
 from fleetwide.providers.cloud import Cloud, missing_is_fine, translated
 from fleetwide.providers.ebs_snapshots import delete_snapshot
 from fleetwide.providers.ec2_lookup import find_image, snapshots_of, tags_of
+from fleetwide.providers.ec2_volumes import remove_volume
+from fleetwide.providers.progress import Progress
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import FilterTypeDef, ImageTypeDef, SnapshotTypeDef
+    from mypy_boto3_ec2.type_defs import (
+        FilterTypeDef,
+        ImageTypeDef,
+        SnapshotTypeDef,
+        VolumeTypeDef,
+    )
 
+REMOVAL_ORDER = ("image", "volume", "snapshot")
 USING_STATES = ["pending", "running", "stopping", "stopped"]
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """An image or a snapshot that carries a workflow's id."""
+    """An image, a snapshot or a volume that carries a workflow's id."""
 
-    kind: Literal["image", "snapshot"]
+    kind: Literal["image", "snapshot", "volume"]
     region: str
     id: str
     workflow_id: str
@@ -70,6 +79,7 @@ def find_leftovers(cloud: Cloud, region: str) -> list[Leftover]:
         snapshots = ec2.get_paginator("describe_snapshots").paginate(
             OwnerIds=["self"], Filters=tagged
         )
+        volumes = ec2.get_paginator("describe_volumes").paginate(Filters=tagged)
         return [
             *(
                 Leftover("image", region, image.get("ImageId", ""), *_facts(image))
@@ -81,8 +91,34 @@ def find_leftovers(cloud: Cloud, region: str) -> list[Leftover]:
                 for page in snapshots
                 for snapshot in page["Snapshots"]
             ),
+            *(
+                Leftover("volume", region, volume.get("VolumeId", ""), *_facts(volume))
+                for page in volumes
+                for volume in page["Volumes"]
+            ),
         ]
 
 
-def _facts(found: "ImageTypeDef | SnapshotTypeDef") -> tuple[str, str]:
+def remove_leftovers(
+    cloud: Cloud, region: str, workflow_id: str, progress: Progress, keep: Collection[str] = ()
+) -> None:
+    """Remove what a workflow made in a region, in an order in which nothing is in use.
+
+    The images of the ids in ``keep`` stay, and so do their snapshots.
+    """
+    with translated(region):
+        kept = [image for one in keep if (image := find_image(cloud.ec2(region), one))]
+    staying = {*keep, *(snapshot for image in kept for snapshot in snapshots_of(image))}
+    mine = [one for one in find_leftovers(cloud, region) if one.workflow_id == workflow_id]
+    going = [one for one in mine if one.id not in staying]
+    for found in sorted(going, key=lambda one: REMOVAL_ORDER.index(one.kind)):
+        if found.kind == "image":
+            deregister_image(cloud, AmiImage(region=region, image_id=found.id, snapshot_id=""))
+        elif found.kind == "volume":
+            remove_volume(cloud, region, found.id, progress)
+        else:
+            delete_snapshot(cloud, region, found.id)
+
+
+def _facts(found: "ImageTypeDef | SnapshotTypeDef | VolumeTypeDef") -> tuple[str, str]:
     return tags_of(found)[WORKFLOW_TAG], found.get("State", "")

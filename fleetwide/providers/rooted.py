@@ -34,16 +34,23 @@ def run_rooted(
     and ``/tmp`` are empty and forgotten afterwards. ``env`` is laid over ``ENVIRONMENT``. Whatever
     it starts ends with it, and what ``progress`` raises ends it and comes through.
     """
-    call = {
-        "command": list(command),
-        "binds": {inside: str(outside.absolute()) for inside, outside in (binds or {}).items()},
-        "env": {**ENVIRONMENT, **(env or {})},
-    }
-    program = [sys.executable, "-I", str(Path(confine.__file__).absolute())]
     return run_isolated(
-        [*program, str(root.absolute()), json.dumps(call)],
+        confined(root, command, binds or {}, env or {}),
         env=ENVIRONMENT,
         progress=progress,
         read=read,
         network=False,
     )
+
+
+def confined(
+    root: Path, command: Sequence[str], binds: Mapping[str, Path], env: Mapping[str, str]
+) -> list[str]:
+    """The words that run ``command`` inside ``root``, for a caller with namespaces of its own."""
+    call = {
+        "command": list(command),
+        "binds": {inside: str(outside.absolute()) for inside, outside in binds.items()},
+        "env": {**ENVIRONMENT, **env},
+    }
+    program = [sys.executable, "-I", str(Path(confine.__file__).absolute())]
+    return [*program, str(root.absolute()), json.dumps(call)]

@@ -51,6 +51,15 @@ class SparseDisk:
         return BlockManifest(disk_bytes=self.size, blocks=blocks)
 
 
+def differing_blocks(before: SparseDisk, after: SparseDisk, progress: Progress) -> Iterator[int]:
+    """Indexes, in order, of the blocks in which two disks differ; what one lacks is zeros."""
+    throttled = Throttled(progress)
+    for index in sorted({*before.stored_blocks(), *after.stored_blocks()}):
+        throttled("comparing the disks", index * BLOCK_BYTES / max(before.size, after.size))
+        if before.block(index) != after.block(index):
+            yield index
+
+
 @contextmanager
 def open_disk(path: Path) -> Iterator[SparseDisk]:
     """The disk at ``path``; ``InvalidInput`` when there is no file with bytes in it."""
