@@ -1,10 +1,11 @@
-"""How a release was built: SLSA provenance v1 in an in-toto statement v1.
+"""How something was built: SLSA provenance v1 in an in-toto statement v1; here, of a release.
 
 Sources: https://slsa.dev/spec/v1.0/provenance and the in-toto attestation framework's statement.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
@@ -42,20 +43,34 @@ class BuildRun(Record):
     finished_at: Timestamp
 
 
-def provenance_statement(
-    locked: LockedPlan, lock: Lock, outputs: Sequence[BuildOutput], run: BuildRun
+@dataclass(frozen=True)
+class BuildDefinition:
+    """What went into a build."""
+
+    build_type: str
+    """A URI that says how the parameters are to be read."""
+    external_parameters: Mapping[str, Any]
+    """What was asked for."""
+    internal_parameters: Mapping[str, Any]
+    """What the platform decided by itself."""
+    resolved_dependencies: Sequence[Mapping[str, Any]]
+    """Resource descriptors of everything that was taken in."""
+
+
+def slsa_statement(
+    definition: BuildDefinition, outputs: Sequence[BuildOutput], run: BuildRun
 ) -> bytes:
-    """The statement that ``outputs`` came out of ``locked`` and its ``lock`` in ``run``."""
+    """The statement that ``outputs`` came out of ``definition`` in ``run``."""
     statement = {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": one.name, "digest": _sha256(one.digest)} for one in outputs],
+        "subject": [{"name": one.name, "digest": sha256_set(one.digest)} for one in outputs],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
             "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": {"spec": locked.plan.spec.model_dump(mode="json")},
-                "internalParameters": _decided(locked),
-                "resolvedDependencies": [_lock(locked), *map(_package, lock.packages)],
+                "buildType": definition.build_type,
+                "externalParameters": dict(definition.external_parameters),
+                "internalParameters": dict(definition.internal_parameters),
+                "resolvedDependencies": list(definition.resolved_dependencies),
             },
             "runDetails": {
                 "builder": {"id": run.builder_id, "version": run.builder_versions},
@@ -68,6 +83,19 @@ def provenance_statement(
         },
     }
     return canonical_json(statement)
+
+
+def provenance_statement(
+    locked: LockedPlan, lock: Lock, outputs: Sequence[BuildOutput], run: BuildRun
+) -> bytes:
+    """The statement that ``outputs`` came out of ``locked`` and its ``lock`` in ``run``."""
+    definition = BuildDefinition(
+        build_type=BUILD_TYPE,
+        external_parameters={"spec": locked.plan.spec.model_dump(mode="json")},
+        internal_parameters=_decided(locked),
+        resolved_dependencies=[_lock(locked), *map(_package, lock.packages)],
+    )
+    return slsa_statement(definition, outputs, run)
 
 
 def _decided(locked: LockedPlan) -> dict[str, Any]:
@@ -85,7 +113,7 @@ def _lock(locked: LockedPlan) -> dict[str, Any]:
     return {
         "name": "lock",
         "mediaType": "application/json",
-        "digest": _sha256(locked.lock.digest),
+        "digest": sha256_set(locked.lock.digest),
     }
 
 
@@ -98,7 +126,8 @@ def _package(package: LockedPackage) -> dict[str, Any]:
     }
 
 
-def _sha256(digest: str) -> dict[str, str]:
+def sha256_set(digest: str) -> dict[str, str]:
+    """An OCI digest as in-toto writes it."""
     return {"sha256": hex_of(digest)}
 
 

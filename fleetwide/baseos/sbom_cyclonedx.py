@@ -1,32 +1,32 @@
 """A bill of materials as CycloneDX 1.6 JSON (ECMA-424)."""
 
-from collections.abc import Iterable
+import json
 from typing import Any
 
-from fleetwide.baseos.sbom import TOOL, Component, Inventory, SbomSubject, take_inventory
-from fleetwide.models.baseos import Target
-from fleetwide.models.os_locks import LockedPackage
-from fleetwide.registry.digests import canonical_json
+from fleetwide.baseos.sbom import TOOL, Component, Inventory, LinkedDocument, SbomSubject
+from fleetwide.registry.digests import canonical_json, digest_of, hex_of
 from fleetwide.registry.oci import rfc3339
 
 ARTIFACT_TYPE = "application/vnd.cyclonedx+json"
-_ROOT_TYPES = {Target.CONTAINER: "container", Target.VM: "file"}
 
 
-def cyclonedx_document(subject: SbomSubject, packages: Iterable[LockedPackage]) -> bytes:
-    """The document about ``packages`` in ``subject``; equal input gives equal bytes."""
-    inventory = take_inventory(subject, packages)
+def cyclonedx_document(inventory: Inventory, below: LinkedDocument | None = None) -> bytes:
+    """The document about ``inventory``; equal input gives equal bytes.
+
+    ``below`` is the document about the base that the subject lies upon.
+    """
+    subject = inventory.subject
     system = _operating_system(subject)
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "serialNumber": inventory.identity("cyclonedx").urn,
+        "serialNumber": inventory.identity("cyclonedx", below).urn,
         "metadata": {
             "timestamp": rfc3339(subject.source_date_epoch),
             "tools": {"components": [{"type": "application", "name": TOOL}]},
-            "component": _root(subject),
+            "component": {**_root(subject), **(_link(below) if below else {})},
         },
         "components": [system, *map(_package, inventory.components)],
         "dependencies": _dependencies(inventory, system["bom-ref"]),
@@ -34,15 +34,27 @@ def cyclonedx_document(subject: SbomSubject, packages: Iterable[LockedPackage]) 
     return canonical_json(document)
 
 
+def cyclonedx_link(document: bytes) -> LinkedDocument:
+    """A link to a document of ours, by CycloneDX's own names for documents (BOM-Link)."""
+    content = json.loads(document)
+    serial = str(content["serialNumber"]).removeprefix("urn:uuid:")
+    return LinkedDocument(f"urn:cdx:{serial}/{content['version']}", hex_of(digest_of(document)))
+
+
 def _root(subject: SbomSubject) -> dict[str, Any]:
     return {
-        "type": _ROOT_TYPES[subject.target],
+        "type": "container" if subject.is_image else "file",
         "bom-ref": subject.purl,
         "name": subject.name,
         "version": subject.version,
         "purl": subject.purl,
         "hashes": _sha256(subject.sha256),
     }
+
+
+def _link(below: LinkedDocument) -> dict[str, Any]:
+    reference = {"type": "bom", "url": below.uri, "hashes": _sha256(below.sha256)}
+    return {"externalReferences": [reference]}
 
 
 def _operating_system(subject: SbomSubject) -> dict[str, Any]:
@@ -57,45 +69,48 @@ def _operating_system(subject: SbomSubject) -> dict[str, Any]:
 
 
 def _package(component: Component) -> dict[str, Any]:
-    facts = component.facts
     known = {
-        "type": "library",
+        "type": "application" if component.is_application else "library",
         "bom-ref": component.purl,
-        "name": facts.name,
-        "version": facts.version,
+        "name": component.name,
+        "version": component.version,
         "purl": component.purl,
-        "description": facts.summary,
+        "description": component.summary,
         "supplier": _supplier(component),
-        "hashes": _sha256(facts.locked.sha256),
+        "hashes": _sha256(component.sha256),
         "externalReferences": _references(component),
-        "pedigree": {"ancestors": [_source(component)]},
+        "pedigree": _pedigree(component),
     }
     return {key: value for key, value in known.items() if value}
 
 
-def _source(component: Component) -> dict[str, str]:
+def _pedigree(component: Component) -> dict[str, Any]:
     """The source package that it was built from; without a bom-ref, since several share it."""
-    return {
+    source = component.source
+    if source is None:
+        return {}
+    ancestor = {
         "type": "library",
-        "name": component.facts.source,
-        "version": component.facts.source_version,
-        "purl": component.source_purl,
+        "name": source.name,
+        "version": source.version,
+        "purl": source.purl,
     }
+    return {"ancestors": [ancestor]}
 
 
 def _supplier(component: Component) -> dict[str, Any]:
-    name, email = component.facts.maintainer, component.facts.maintainer_email
+    name, email = component.maintainer, component.maintainer_email
     contact = {"contact": [{"email": email}]} if email else {}
     return {"name": name, **contact} if name else {}
 
 
 def _references(component: Component) -> list[dict[str, str]]:
-    known = {"distribution": component.facts.locked.url, "website": component.facts.homepage}
+    known = {"distribution": component.url, "website": component.homepage}
     return [{"type": kind, "url": url} for kind, url in known.items() if url]
 
 
 def _sha256(digits: str) -> list[dict[str, str]]:
-    return [{"alg": "SHA-256", "content": digits}]
+    return [{"alg": "SHA-256", "content": digits}] if digits else []
 
 
 def _dependencies(inventory: Inventory, system: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ claims of those whose list it overwrote, and no entry is lost.
 
 import hashlib
 import time
+from collections.abc import Sequence
 
 from fleetwide.errors import ImageNotFound, RegistryUnavailable
 from fleetwide.providers.distribution import Manifest, RegistryClient
@@ -38,10 +39,10 @@ MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 def attach(
     client: RegistryClient,
     subject: ImageReference,
-    document: Document,
+    documents: Sequence[Document],
     progress: Progress = no_progress,
-) -> Referrer:
-    """Attach ``document`` to the image; doing it again changes nothing.
+) -> list[Referrer]:
+    """Attach ``documents`` to the image, and answer them in order; again changes nothing.
 
     Raises:
         ImageNotFound: the image is not in the registry.
@@ -49,17 +50,21 @@ def attach(
     """
     image = client.get_manifest(subject)
     described = Subject(image.media_type, image.digest, len(image.data))
-    manifest = artifact_manifest(described, document)
-    repository, referrer = subject.repository, referrer_of(manifest)
-    for data in (EMPTY, document.data):
-        client.upload_blob(repository, data, digest_of(data), progress)
+    repository = subject.repository
     keeps_lists = client.referrers(repository, image.digest) is not None
-    claim = ImageReference(repository, tag=claim_tag(image.digest, referrer.digest))
-    place = subject.pinned(referrer.digest) if keeps_lists else claim
-    client.put_manifest(place, manifest, MANIFEST_TYPE)
+    client.upload_blob(repository, EMPTY, digest_of(EMPTY), progress)
+    attached = []
+    for document in documents:
+        manifest = artifact_manifest(described, document)
+        referrer = referrer_of(manifest)
+        client.upload_blob(repository, document.data, digest_of(document.data), progress)
+        claim = ImageReference(repository, tag=claim_tag(image.digest, referrer.digest))
+        place = subject.pinned(referrer.digest) if keeps_lists else claim
+        client.put_manifest(place, manifest, MANIFEST_TYPE)
+        attached.append(referrer)
     if not keeps_lists:
         _write_list(client, repository, image.digest, progress)
-    return referrer
+    return attached
 
 
 def list_referrers(client: RegistryClient, repository: str, digest: str) -> list[Referrer]:

@@ -89,6 +89,13 @@ class RegistryClient:
         self._call("PUT", path, content=data, headers={"Content-Type": media_type}, ok=(201,))
         return digest_of(data)
 
+    def delete_manifest(self, repository: str, digest: str) -> None:
+        """Remove a manifest with its tags; a missing one counts as removed.
+
+        A registry that allows no deletion keeps it.
+        """
+        self._call("DELETE", f"/v2/{repository}/manifests/{digest}", ok=(202, 404, 405))
+
     def referrers(self, repository: str, digest: str) -> dict[str, Any] | None:
         """The registry's own list of what refers to a manifest, as an OCI index.
 

@@ -1,41 +1,27 @@
 """The documents of a release: SBOMs, provenance and its signature, stored and attached."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from fleetwide.baseos import sbom_cyclonedx, sbom_spdx
-from fleetwide.baseos.provenance import (
-    FILE_NAME,
-    PAYLOAD_TYPE,
-    BuildOutput,
-    BuildRun,
-    provenance_statement,
-)
-from fleetwide.baseos.sbom import SbomSubject
+from fleetwide.baseos.provenance import BuildOutput, provenance_statement
+from fleetwide.baseos.sbom import SbomSubject, take_inventory
 from fleetwide.models.baseos import Face, Target
 from fleetwide.models.os_locks import Lock
 from fleetwide.models.os_releases import Attachment
 from fleetwide.models.os_steps import AttachDocuments
-from fleetwide.providers.attachments import attach
-from fleetwide.providers.distribution import RegistryClient
-from fleetwide.providers.objects import ObjectStore
-from fleetwide.providers.progress import Progress, span
-from fleetwide.providers.signing import ENVELOPE_TYPE, SigningKey, sign
-from fleetwide.providers.toolchain import versions
-from fleetwide.registry.digests import digest_of
+from fleetwide.providers.document_archive import (
+    Archive,
+    BaseLinks,
+    Placed,
+    build_run,
+    sbom_documents,
+)
+from fleetwide.providers.progress import Progress
 from fleetwide.registry.references import ImageReference
-from fleetwide.registry.referrers import Document
-
-BUILDER_ID = "urn:fleetwide:builder"
 
 
-@dataclass(frozen=True)
-class Archive:
-    """Where documents go, and the key that signs them."""
-
-    registry: RegistryClient
-    objects: ObjectStore
-    key: SigningKey
+def documents_folder(name: str, version: str) -> str:
+    """Where the documents of a release lie in the object store."""
+    return f"baseos/documents/{name}/{version}"
 
 
 def publish_documents(
@@ -47,24 +33,24 @@ def publish_documents(
     SBOMs of the same bytes.
     """
     plan = request.locked.plan
-    found = []
-    documents = list(_documents(request, lock, invocation, archive.key))
-    for number, (target, document) in enumerate(documents):
-        part = span(progress, number / len(documents), (number + 1) / len(documents))
-        key = f"baseos/documents/{plan.name}/{plan.version}/{document.file_name}"
-        archive.objects.put_bytes(key, document.data)
-        digest = digest_of(document.data)
-        if target is not Target.VM and request.image_digest is not None:
-            image = ImageReference(plan.repository, digest=request.image_digest)
-            digest = attach(archive.registry, image, document, part).digest
-        found.append(Attachment(artifact_type=document.artifact_type, digest=digest, key=key))
-    return found
+    statement = provenance_statement(
+        request.locked,
+        lock,
+        _outputs(request),
+        build_run(invocation, request.started_at, request.finished_at),
+    )
+    documents = [
+        *_sboms(request, lock),
+        *(Placed(document, is_attached=True) for document in archive.signed(statement)),
+    ]
+    image = None
+    if request.image_digest is not None:
+        image = ImageReference(plan.repository, digest=request.image_digest)
+    return archive.publish(documents_folder(plan.name, plan.version), image, documents, progress)
 
 
-def _documents(
-    request: AttachDocuments, lock: Lock, invocation: str, key: SigningKey
-) -> Iterator[tuple[Target | None, Document]]:
-    """Each document with the face that it is about; None for those about the whole release."""
+def _sboms(request: AttachDocuments, lock: Lock) -> Iterator[Placed]:
+    """Those of each face; a disk lies in no registry that they could be attached in."""
     digests = {
         Target.CONTAINER: request.image_digest,
         Target.VM: request.disk.digest if request.disk else None,
@@ -72,27 +58,9 @@ def _documents(
     for target, digest in digests.items():
         if digest is not None:
             subject = _subject(request, target, digest)
-            packages = lock.of(Face(target.value))
-            name = f"{target}.spdx.json"
-            yield (
-                target,
-                Document(sbom_spdx.ARTIFACT_TYPE, name, sbom_spdx.spdx_document(subject, packages)),
-            )
-            name = f"{target}.cdx.json"
-            yield (
-                target,
-                Document(
-                    sbom_cyclonedx.ARTIFACT_TYPE,
-                    name,
-                    sbom_cyclonedx.cyclonedx_document(subject, packages),
-                ),
-            )
-    statement = provenance_statement(
-        request.locked, lock, _outputs(request), _run(request, invocation)
-    )
-    yield None, Document(PAYLOAD_TYPE, FILE_NAME, statement)
-    envelope = sign(key, statement, PAYLOAD_TYPE)
-    yield None, Document(ENVELOPE_TYPE, f"{FILE_NAME}.dsse.json", envelope)
+            inventory = take_inventory(subject, lock.of(Face(target.value)))
+            for document in sbom_documents(inventory, BaseLinks()):
+                yield Placed(document, is_attached=target is Target.CONTAINER)
 
 
 def _subject(request: AttachDocuments, target: Target, digest: str) -> SbomSubject:
@@ -118,13 +86,3 @@ def _outputs(request: AttachDocuments) -> list[BuildOutput]:
         "disk.raw": request.disk.digest if request.disk else None,
     }
     return [BuildOutput(name=name, digest=digest) for name, digest in named.items() if digest]
-
-
-def _run(request: AttachDocuments, invocation: str) -> BuildRun:
-    return BuildRun(
-        builder_id=BUILDER_ID,
-        builder_versions=versions(),
-        invocation_id=invocation,
-        started_at=request.started_at,
-        finished_at=request.finished_at,
-    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from fleetwide.models.bakery import HealthCheck
 from fleetwide.models.base import Layer
 from fleetwide.registry.digests import canonical_json, digest_of
 
@@ -21,15 +22,17 @@ DOCKER_LIST_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
 # Distribution 2.8 tries to convert a manifest to Docker's first schema when a client names no type.
 ACCEPTED_TYPES = (MANIFEST_TYPE, INDEX_TYPE, DOCKER_MANIFEST_TYPE, DOCKER_LIST_TYPE)
 
+NANOSECONDS = 1_000_000_000
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
 class HistoryStep:
-    """One layer's line in ``docker history``."""
+    """One line in ``docker history``, of a layer or of a mere change of the config."""
 
     created_by: str
     comment: str = ""
+    has_layer: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class RunConfig:
     user: str = ""
     workdir: str = "/"
     ports: Sequence[int] = ()
+    volumes: Sequence[str] = ()
+    healthcheck: HealthCheck | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -104,9 +109,13 @@ def _config(parts: ImageParts) -> dict[str, Any]:
     }
 
 
-def _history_line(step: HistoryStep, created: str) -> dict[str, str]:
-    line = {"created": created, "created_by": step.created_by}
-    return {**line, "comment": step.comment} if step.comment else line
+def _history_line(step: HistoryStep, created: str) -> dict[str, Any]:
+    line: dict[str, Any] = {"created": created, "created_by": step.created_by}
+    if step.comment:
+        line["comment"] = step.comment
+    if not step.has_layer:
+        line["empty_layer"] = True
+    return line
 
 
 def _run_section(run: RunConfig) -> dict[str, Any]:
@@ -118,9 +127,22 @@ def _run_section(run: RunConfig) -> dict[str, Any]:
         "User": run.user,
         "WorkingDir": run.workdir,
         "ExposedPorts": {f"{port}/tcp": {} for port in run.ports},
+        "Volumes": {path: {} for path in run.volumes},
+        "Healthcheck": _healthcheck(run.healthcheck) if run.healthcheck else None,
         "Labels": dict(run.labels),
     }
     return {key: value for key, value in section.items() if value}
+
+
+def _healthcheck(check: HealthCheck) -> dict[str, Any]:
+    """Docker's extension of the OCI config; its times are in nanoseconds."""
+    return {
+        "Test": ["CMD", *check.command],
+        "Interval": round(check.interval_seconds * NANOSECONDS),
+        "Timeout": round(check.timeout_seconds * NANOSECONDS),
+        "StartPeriod": round(check.start_period_seconds * NANOSECONDS),
+        "Retries": check.retries,
+    }
 
 
 def _manifest(parts: ImageParts, config: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+from fleetwide.models.bakery import HealthCheck
 from fleetwide.models.base import Layer
 from fleetwide.registry.digests import canonical_json, digest_of
 from fleetwide.registry.oci import HistoryStep, ImageParts, RunConfig, build_image
@@ -47,6 +48,26 @@ def test_the_manifest_names_config_and_layers_by_digest() -> None:
     assert manifest["layers"][0]["digest"] == LAYER.digest
     assert manifest["annotations"] == {"k": "v"}
     assert image.size == 10
+
+
+def test_health_check_and_volumes_are_written_as_docker_reads_them() -> None:
+    check = HealthCheck(command=["curl", "localhost"], interval_seconds=1.5, retries=2)
+    run = RunConfig(volumes=["/data"], healthcheck=check)
+    section = json.loads(build_image(parts(run=run)).config)["config"]
+    assert section["Volumes"] == {"/data": {}}
+    assert section["Healthcheck"] == {
+        "Test": ["CMD", "curl", "localhost"],
+        "Interval": 1_500_000_000,
+        "Timeout": 5_000_000_000,
+        "StartPeriod": 10_000_000_000,
+        "Retries": 2,
+    }
+
+
+def test_a_step_without_a_layer_says_so() -> None:
+    steps = [HistoryStep("made"), HistoryStep("labelled", has_layer=False)]
+    history = json.loads(build_image(parts(history=steps)).config)["history"]
+    assert [step.get("empty_layer") for step in history] == [None, True]
 
 
 def test_arm64_carries_its_variant() -> None:

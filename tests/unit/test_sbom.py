@@ -8,6 +8,7 @@ from packageurl import PackageURL
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
+from fleetwide.baseos.sbom import take_inventory
 from fleetwide.baseos.sbom_cyclonedx import cyclonedx_document
 from fleetwide.baseos.sbom_spdx import spdx_document
 from fleetwide.models.baseos import Target
@@ -19,33 +20,38 @@ SSL = "pkg:deb/debian/libssl3@3.0.22-1~deb12u2?arch=amd64&distro=debian-12"
 
 
 def spdx(**changes: Any) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(spdx_document(subject(**changes), small_set()))
+    document: dict[str, Any] = json.loads(
+        spdx_document(take_inventory(subject(**changes), small_set()))
+    )
     return document
 
 
 def cyclonedx(**changes: Any) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(cyclonedx_document(subject(**changes), small_set()))
+    document: dict[str, Any] = json.loads(
+        cyclonedx_document(take_inventory(subject(**changes), small_set()))
+    )
     return document
 
 
 @pytest.mark.parametrize("changes", [{}, VM], ids=["container", "vm"])
 def test_both_documents_are_valid(changes: dict[str, Any]) -> None:
-    text = cyclonedx_document(subject(**changes), small_set()).decode()
+    text = cyclonedx_document(take_inventory(subject(**changes), small_set())).decode()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     parsed = JsonLikeDictParser().parse(spdx(**changes))  # type: ignore[no-untyped-call]
     assert validate_full_spdx_document(parsed) == []
 
 
 def test_an_image_without_packages_has_valid_documents_too() -> None:
-    text = cyclonedx_document(subject(), []).decode()
+    text = cyclonedx_document(take_inventory(subject(), [])).decode()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
-    parsed = JsonLikeDictParser().parse(json.loads(spdx_document(subject(), [])))  # type: ignore[no-untyped-call]
+    parsed = JsonLikeDictParser().parse(json.loads(spdx_document(take_inventory(subject(), []))))  # type: ignore[no-untyped-call]
     assert validate_full_spdx_document(parsed) == []
 
 
 @pytest.mark.parametrize("write", [spdx_document, cyclonedx_document])
 def test_the_order_of_the_packages_makes_no_difference(write: Any) -> None:
-    assert write(subject(), small_set()) == write(subject(), reversed(small_set()))
+    there, back = (take_inventory(subject(), some) for some in (small_set(), small_set()[::-1]))
+    assert write(there) == write(back)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +124,7 @@ def test_spdx_ties_image_packages_and_sources_together() -> None:
 
 def test_names_that_differ_only_in_signs_keep_ids_apart() -> None:
     both = [package("lib+x"), package("lib-x")]
-    parts = json.loads(spdx_document(subject(), both))["packages"]
+    parts = json.loads(spdx_document(take_inventory(subject(), both)))["packages"]
     assert len({one["SPDXID"] for one in parts}) == len(parts)
 
 

@@ -5,6 +5,7 @@ import pytest
 from fleetwide.errors import ImageNotFound, RegistryUnavailable
 from fleetwide.providers.attachments import attach, fetch, list_referrers
 from fleetwide.providers.distribution import RegistryClient
+from fleetwide.providers.progress import Progress, no_progress
 from fleetwide.providers.signing import ENVELOPE_TYPE, load_or_create_key, sign, verify
 from fleetwide.registry.digests import digest_of
 from fleetwide.registry.oci import INDEX_TYPE, MANIFEST_TYPE
@@ -27,6 +28,16 @@ SBOM = Document("application/spdx+json", "sbom.spdx.json", b'{"spdxVersion":"SPD
 NOTED = Document("application/vnd.cyclonedx+json", "sbom.cdx.json", b"{}", {"release": "baseos:1"})
 
 
+def attach_one(
+    client: RegistryClient,
+    image: ImageReference,
+    document: Document,
+    progress: Progress = no_progress,
+) -> Referrer:
+    (referrer,) = attach(client, image, [document], progress)
+    return referrer
+
+
 def listed(client: RegistryClient, image: ImageReference) -> list[Referrer]:
     assert image.digest is not None
     return list_referrers(client, image.repository, image.digest)
@@ -46,13 +57,25 @@ def any_client(request: pytest.FixtureRequest) -> RegistryClient:
 def test_what_is_attached_is_listed_and_comes_back(any_client: RegistryClient) -> None:
     image = push_image(any_client, "attach/listed")
     assert listed(any_client, image) == []
-    first, second = (attach(any_client, image, one) for one in (SBOM, NOTED))
+    first, second = (attach_one(any_client, image, one) for one in (SBOM, NOTED))
     assert listed(any_client, image) == by_digest(first, second)
     assert (first.artifact_type, first.annotations) == ("application/spdx+json", {})
     assert second.annotations == {"release": "baseos:1"}
     assert fetch(any_client, image.repository, first) == SBOM.data
     # `{}` is the empty descriptor's content too: it is one blob, and no confusion.
     assert fetch(any_client, image.repository, second) == b"{}"
+    clear(any_client, image)
+
+
+def test_several_documents_are_attached_at_once_and_answered_in_order(
+    any_client: RegistryClient,
+) -> None:
+    image = push_image(any_client, "attach/several")
+    referrers = attach(any_client, image, [SBOM, NOTED])
+    found = [fetch(any_client, image.repository, one) for one in referrers]
+    assert found == [SBOM.data, NOTED.data]
+    assert listed(any_client, image) == by_digest(*referrers)
+    assert attach(any_client, image, []) == []
     clear(any_client, image)
 
 
@@ -66,11 +89,11 @@ def clear(client: RegistryClient, image: ImageReference) -> None:
 
 def test_attaching_again_changes_nothing(client: RegistryClient) -> None:
     image = push_image(client, "attach/again")
-    first = attach(client, image, SBOM)
+    first = attach_one(client, image, SBOM)
     tags = client.list_tags(image.repository)
     digests = [client.resolve(ImageReference(image.repository, tag=tag)) for tag in tags]
     by_tag = ImageReference(image.repository, tag="1.0")
-    assert attach(client, by_tag, SBOM) == first
+    assert attach_one(client, by_tag, SBOM) == first
     assert client.list_tags(image.repository) == tags
     assert [client.resolve(ImageReference(image.repository, tag=tag)) for tag in tags] == digests
     assert listed(client, image) == [first]
@@ -80,7 +103,7 @@ def test_a_registry_that_lists_by_itself_gets_no_tags_of_ours(
     listing_client: RegistryClient,
 ) -> None:
     image = push_image(listing_client, "attach/untagged")
-    attach(listing_client, image, SBOM)
+    attach_one(listing_client, image, SBOM)
     assert listing_client.list_tags(image.repository) == ["1.0"]
 
 
@@ -88,7 +111,7 @@ def test_many_who_attach_at_once_lose_nothing(client: RegistryClient) -> None:
     image = push_image(client, "attach/crowd")
     documents = [Document(f"text/x{n}", "x", b"%d" % n) for n in range(12)]
     with ThreadPoolExecutor(6) as pool:
-        attached = list(pool.map(lambda one: attach(client, image, one), documents))
+        attached = list(pool.map(lambda one: attach_one(client, image, one), documents))
     assert listed(client, image) == by_digest(*attached)
 
 
@@ -103,11 +126,11 @@ def test_a_list_overwritten_by_one_who_did_not_see_ours_is_mended(
         nonlocal raced
         if media_type == INDEX_TYPE and not raced:
             raced = True
-            attach(client, image, NOTED)
+            attach_one(client, image, NOTED)
         return put(reference, data, media_type)
 
     monkeypatch.setattr(client, "put_manifest", put_with_a_rival)
-    first = attach(client, image, SBOM)
+    first = attach_one(client, image, SBOM)
     assert raced
     assert [one.digest for one in listed(client, image)].count(first.digest) == 1
     assert {one.artifact_type for one in listed(client, image)} == {
@@ -119,7 +142,7 @@ def test_a_list_overwritten_by_one_who_did_not_see_ours_is_mended(
 def test_what_another_program_listed_stays(client: RegistryClient) -> None:
     image = push_image(client, "attach/foreign")
     theirs = put_foreign(client, image)
-    ours = attach(client, image, SBOM)
+    ours = attach_one(client, image, SBOM)
     assert listed(client, image) == by_digest(theirs, ours)
 
 
@@ -140,9 +163,9 @@ def put_foreign(client: RegistryClient, image: ImageReference) -> Referrer:
 
 def test_an_entry_whose_manifest_is_gone_does_not_stand_in_the_way(client: RegistryClient) -> None:
     image = push_image(client, "attach/gone")
-    gone = attach(client, image, SBOM)
+    gone = attach_one(client, image, SBOM)
     client._call("DELETE", f"/v2/{image.repository}/manifests/{gone.digest}", ok=(202,))
-    kept = attach(client, image, NOTED)
+    kept = attach_one(client, image, NOTED)
     assert listed(client, image) == [kept]
 
 
@@ -153,13 +176,13 @@ def test_a_tag_that_is_no_list_is_left_alone_and_told(client: RegistryClient) ->
     taken = ImageReference(image.repository, tag=index_tag(image.digest))
     client.put_manifest(taken, manifest.data, MANIFEST_TYPE)
     with pytest.raises(RegistryUnavailable, match="no list of referrers"):
-        attach(client, image, SBOM)
+        attach_one(client, image, SBOM)
     assert client.resolve(taken) == image.digest
 
 
 def test_an_image_that_is_not_there_takes_no_document(client: RegistryClient) -> None:
     with pytest.raises(ImageNotFound):
-        attach(client, ImageReference("attach/none", tag="1.0"), SBOM)
+        attach_one(client, ImageReference("attach/none", tag="1.0"), SBOM)
     assert list_referrers(client, "attach/none", "sha256:" + "ab" * 32) == []
 
 
@@ -175,11 +198,11 @@ def test_a_cancelled_attachment_can_be_made_again(client: RegistryClient) -> Non
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        attach(client, image, SBOM, cancel_at_the_list)
+        attach_one(client, image, SBOM, cancel_at_the_list)
     assert image.digest is not None
     assert len(claims(client.list_tags(image.repository), image.digest)) == 1
     # Whoever attaches next lists what the cancelled one had claimed.
-    attach(client, image, NOTED)
+    attach_one(client, image, NOTED)
     assert len(listed(client, image)) == 2
 
 
@@ -189,7 +212,7 @@ def test_a_signed_document_makes_the_whole_way(
     image = push_image(client, "attach/signed")
     key = load_or_create_key(tmp_path_factory.mktemp("key") / "signing.pem")
     envelope = sign(key, SBOM.data, SBOM.artifact_type)
-    attach(client, image, Document(ENVELOPE_TYPE, "sbom.dsse.json", envelope))
+    attach_one(client, image, Document(ENVELOPE_TYPE, "sbom.dsse.json", envelope))
     (found,) = (one for one in listed(client, image) if one.artifact_type == ENVELOPE_TYPE)
     fetched = fetch(client, image.repository, found)
     assert verify(fetched, key.verifying, SBOM.artifact_type) == SBOM.data

@@ -1,0 +1,78 @@
+"""The documents of a bake: SBOMs of what it adds, provenance and its signature."""
+
+from collections.abc import Callable
+
+from fleetwide.bakery.provenance import bake_statement
+from fleetwide.bakery.sbom import delta_inventory
+from fleetwide.baseos.sbom import LinkedDocument
+from fleetwide.baseos.sbom_cyclonedx import cyclonedx_link
+from fleetwide.baseos.sbom_spdx import spdx_document, spdx_link
+from fleetwide.errors import NotFound
+from fleetwide.models.bakes import BaseImage, BuiltLayer, DocumentBake, ResolvedBake
+from fleetwide.models.baseos import Target
+from fleetwide.models.os_releases import Attachment, DiskImage
+from fleetwide.providers.document_archive import (
+    Archive,
+    BaseLinks,
+    Placed,
+    build_run,
+    sbom_documents,
+)
+from fleetwide.providers.objects import ObjectStore
+from fleetwide.providers.os_documents import documents_folder
+from fleetwide.providers.progress import Progress
+from fleetwide.registry.references import ImageReference
+
+
+def spdx_delta(bake: ResolvedBake, made: BuiltLayer | DiskImage, objects: ObjectStore) -> bytes:
+    """The SPDX document about what the bake adds: the one that an image names by its digest.
+
+    It links to the base's own document where the base has one.
+    """
+    inventory = delta_inventory(bake, made)
+    below = _link(objects, bake.base, f"{inventory.subject.target}.spdx.json", spdx_link)
+    return spdx_document(inventory, below)
+
+
+def publish_bake_documents(
+    request: DocumentBake, invocation: str, archive: Archive, progress: Progress
+) -> list[Attachment]:
+    """Store every document of a bake; those of the container are attached to its image too.
+
+    ``invocation`` is the workflow's id and run id. Doing it again changes nothing; for another
+    image of the same bake it attaches the SBOMs there, and writes provenance of that one.
+    """
+    bake = request.bake
+    image = ImageReference(bake.repository, digest=request.digest) if request.digest else None
+    statement = bake_statement(
+        request, build_run(invocation, request.started_at, request.finished_at)
+    )
+    documents = [Placed(document, is_attached=True) for document in archive.signed(statement)]
+    for made in (request.built, request.disk):
+        if made is not None:
+            inventory = delta_inventory(bake, made)
+            target = inventory.subject.target
+            links = _links(archive.objects, bake.base, target)
+            documents += [
+                Placed(one, is_attached=target is Target.CONTAINER)
+                for one in sbom_documents(inventory, links)
+            ]
+    return archive.publish(f"bakery/documents/{bake.bake_key}", image, documents, progress)
+
+
+def _links(objects: ObjectStore, base: BaseImage, target: Target) -> BaseLinks:
+    return BaseLinks(
+        spdx=_link(objects, base, f"{target}.spdx.json", spdx_link),
+        cyclonedx=_link(objects, base, f"{target}.cdx.json", cyclonedx_link),
+    )
+
+
+def _link(
+    objects: ObjectStore, base: BaseImage, file_name: str, link: Callable[[bytes], LinkedDocument]
+) -> LinkedDocument | None:
+    """A link to the base's document; None where the release was published without documents."""
+    try:
+        document = objects.get_bytes(f"{documents_folder(base.name, base.version)}/{file_name}")
+    except NotFound:
+        return None
+    return link(document)
