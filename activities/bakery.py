@@ -1,20 +1,24 @@
-"""Bakes: resolve a request, build and push the image, keep the books."""
+"""Bakes in the books: resolve a request, pin what it needs, keep where each run stands."""
 
-import shutil
-import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 from temporalio import activity
 
-from activities.progress import heartbeat
-from fleetwide.models.bakery import BakedImage, BakeSpec, BuiltBake, RecordImage, ResolvedBake
-from fleetwide.providers.artifacts import fetch
-from fleetwide.providers.base_cache import BaseCache
-from fleetwide.providers.distribution import RegistryClient
-from fleetwide.providers.images import LayerInputs, build_layer, push_image
-from fleetwide.providers.objects import ObjectStore
-from fleetwide.settings import Settings
+from fleetwide.models.bake_amis import (
+    DistributedImage,
+    DistributionSpec,
+    RecordRegion,
+    SweepPlan,
+    SweepRequest,
+)
+from fleetwide.models.bakery import BakeSpec
+from fleetwide.models.bakes import (
+    BakeBooking,
+    BakedImage,
+    PinDependencies,
+    RecordImage,
+    ResolvedBake,
+)
 from fleetwide.store import bakes, images
 from fleetwide.store.session import Store
 
@@ -27,72 +31,51 @@ class ImageActivities:
 
     @activity.defn(name="bakery.resolve_bake")
     def resolve_bake(self, spec: BakeSpec) -> ResolvedBake:
-        """Pin the base and compute the key; an image that exists already comes with it."""
+        """Pin the base and compute the keys; an image that exists already comes with it."""
         with self.store.read() as session:
             return bakes.resolve(session, spec)
 
-    @activity.defn(name="bakery.record_image")
-    def record_image(self, request: RecordImage) -> BakedImage:
-        """Write the image to the inventory; the first image of a key stays the one."""
-        now = datetime.now(UTC)
-        bake, built = request.bake, request.built
-        image = BakedImage(
-            name=bake.spec.name,
-            version=bake.spec.version,
-            bake_key=bake.bake_key,
-            workflow_id=activity.info().workflow_id or "",
-            repository=bake.repository,
-            base_name=bake.base.name,
-            base_version=bake.base.version,
-            base_digest=bake.base.digest,
-            created_at=now,
-            **built.model_dump(),
-        )
+    @activity.defn(name="bakery.pin_dependencies")
+    def pin_dependencies(self, request: PinDependencies) -> ResolvedBake:
+        """Remember what a builder resolved; the first answer to a request stays."""
         with self.store.write() as session:
-            return images.save(session, image, bake.spec.owner, now=now)
+            pinned = bakes.pin(session, request.bake, request.dependencies, now=datetime.now(UTC))
+            return bakes.with_dependencies(session, request.bake, pinned)
 
+    @activity.defn(name="bakery.book_bake")
+    def book_bake(self, booking: BakeBooking) -> None:
+        """Write where this run stands."""
+        info = activity.info()
+        assert info.workflow_id is not None
+        assert info.workflow_run_id is not None
+        run = (info.workflow_id, info.workflow_run_id)
+        with self.store.write() as session:
+            bakes.book(session, booking, run, now=datetime.now(UTC))
 
-class BakeActivities:
-    """Builder side: needs root on its own machine and the right to push to the registry."""
-
-    def __init__(self, settings: Settings, registry: RegistryClient, objects: ObjectStore) -> None:
-        self.root = settings.builder_dir.absolute()
-        self.registry = registry
-        self.objects = objects
-        self.bases = BaseCache(self.root / "bases", registry)
-
-    @activity.defn(name="bakery.build_image", no_thread_cancel_exception=True)
-    def build_image(self, bake: ResolvedBake) -> BuiltBake:
-        """Fetch the artifacts, write the layer, push the image; the work folder is gone after.
+    @activity.defn(name="bakery.find_distributed")
+    def find_distributed(self, spec: DistributionSpec) -> DistributedImage:
+        """The image to distribute, and who may launch it.
 
         Raises:
-            ArtifactRejected: an artifact is not what it says, or cannot be installed.
+            NotFound: there is no such image, or it has no AMI.
         """
-        started = time.monotonic()
-        info = activity.info()
-        workdir = self.root / f"bake-{info.workflow_run_id}"
-        fetched = self.root / f"fetch-{info.workflow_run_id}"
-        try:
-            paths = self._fetch(bake, fetched)
-            inputs = LayerInputs(bake, paths, self.bases.rootfs)
-            packed = build_layer(inputs, workdir, heartbeat)
-            pushed = push_image(self.registry, bake, packed, heartbeat)
-        finally:
-            shutil.rmtree(workdir, ignore_errors=True)
-            shutil.rmtree(fetched, ignore_errors=True)
-        return BuiltBake(
-            digest=pushed.digest,
-            app_layer=packed.layer,
-            size=pushed.size,
-            build_seconds=round(time.monotonic() - started, 3),
-        )
+        with self.store.read() as session:
+            return images.distributed(session, spec.bake_key)
 
-    def _fetch(self, bake: ResolvedBake, folder: Path) -> list[Path]:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        paths = []
-        for number, artifact in enumerate(bake.spec.artifacts):
-            path = folder / f"{number}-{artifact.filename}"
-            fetch(artifact, path, self.objects.get_file, heartbeat)
-            paths.append(path)
-        return paths
+    @activity.defn(name="bakery.record_region")
+    def record_region(self, request: RecordRegion) -> BakedImage:
+        """Write how the distribution to one region stands; the image as it is then."""
+        with self.store.write() as session:
+            return images.record_region(session, request)
+
+    @activity.defn(name="bakery.review_bakes")
+    def review_bakes(self, _request: SweepRequest) -> SweepPlan:
+        """Whose things in the cloud and in the object store are to stay."""
+        with self.store.read() as session:
+            return bakes.sweep_plan(session)
+
+    @activity.defn(name="bakery.record_image")
+    def record_image(self, request: RecordImage) -> BakedImage:
+        """Write the image to the inventory; doing it again changes nothing."""
+        with self.store.write() as session:
+            return images.save(session, request.bake, request.image, now=datetime.now(UTC))

@@ -1,7 +1,5 @@
 """AMIs of OS releases: register, copy, share, look for, take away. Control side, by EC2 alone."""
 
-from datetime import timedelta
-
 from temporalio import activity
 
 from activities.progress import heartbeat
@@ -15,10 +13,14 @@ from fleetwide.providers.ec2_images import (
     copy_image,
     is_visible,
     register_image,
-    set_deprecation,
-    set_launch_permissions,
+    share_image,
 )
-from fleetwide.providers.ec2_retirement import deregister_image, find_leftovers, instances_using
+from fleetwide.providers.ec2_retirement import (
+    deregister_image,
+    find_leftovers,
+    instances_using,
+    remove_leftovers,
+)
 from fleetwide.settings import Settings
 from fleetwide.store import releases
 from fleetwide.store.session import Store
@@ -61,13 +63,7 @@ class AmiActivities:
     @activity.defn(name="baseos.share_ami", no_thread_cancel_exception=True)
     def share_ami(self, request: ShareAmi) -> None:
         """Set who may launch the AMI, and from when on it is no longer shown to them."""
-        ami, spec = request.ami, request.spec
-        set_launch_permissions(
-            self.cloud, ami.region, ami.image_id, spec.accounts, spec.organizations
-        )
-        if spec.deprecate_after_days is not None:
-            at = request.released_at + timedelta(days=spec.deprecate_after_days)
-            set_deprecation(self.cloud, ami.region, ami.image_id, at)
+        share_image(self.cloud, request.ami, request.spec, request.released_at)
 
     @activity.defn(name="baseos.find_invisible", no_thread_cancel_exception=True)
     def find_invisible(self, amis: list[AmiImage]) -> list[str]:
@@ -87,7 +83,7 @@ class AmiActivities:
         for snapshot in request.snapshots:
             delete_snapshot(self.cloud, snapshot.region, snapshot.snapshot_id)
         for region in sorted({*request.regions}):
-            self._sweep(region, request.workflow_id)
+            remove_leftovers(self.cloud, region, request.workflow_id, heartbeat)
 
     @activity.defn(name="baseos.sweep_cloud", no_thread_cancel_exception=True)
     def sweep_cloud(self, query: LineQuery) -> list[str]:
@@ -100,16 +96,5 @@ class AmiActivities:
                 mine = found.workflow_id.startswith(f"os/{query.name}/")
                 if mine and found.workflow_id not in owners.workflow_ids:
                     swept.append(f"{found.kind} {found.id} in {region}")
-                    self._sweep(region, found.workflow_id)
+                    remove_leftovers(self.cloud, region, found.workflow_id, heartbeat)
         return swept
-
-    def _sweep(self, region: str, workflow_id: str) -> None:
-        """What a step made that was cut off before it could say so."""
-        mine = [one for one in find_leftovers(self.cloud, region) if one.workflow_id == workflow_id]
-        for found in sorted(mine, key=lambda one: one.kind):
-            if found.kind == "image":
-                deregister_image(
-                    self.cloud, AmiImage(region=region, image_id=found.id, snapshot_id="")
-                )
-            else:
-                delete_snapshot(self.cloud, region, found.id)

@@ -12,13 +12,12 @@ from pathlib import Path
 
 from temporalio import activity
 
+from activities.boots import boot_machine
 from activities.progress import heartbeat
 from fleetwide.baseos.amis import AmiSubject, ami_description, ami_tags
 from fleetwide.baseos.locks import build_key
-from fleetwide.baseos.snapshot_blocks import decode_manifest, encode_manifest
 from fleetwide.baseos.suites import Mirrors
 from fleetwide.errors import BuildFailed, NotFound
-from fleetwide.models.base import Digest
 from fleetwide.models.baseos import BuildPlan, Target
 from fleetwide.models.os_releases import (
     Attachment,
@@ -40,7 +39,9 @@ from fleetwide.models.os_steps import (
 )
 from fleetwide.providers.builder_cache import BuilderCache
 from fleetwide.providers.cloud import Cloud
+from fleetwide.providers.disk_manifests import keep_manifest, kept_manifest, manifest_key
 from fleetwide.providers.distribution import RegistryClient
+from fleetwide.providers.document_archive import Archive
 from fleetwide.providers.ebs_snapshots import (
     ParentSnapshot,
     SnapshotRequest,
@@ -50,22 +51,15 @@ from fleetwide.providers.ebs_snapshots import (
 from fleetwide.providers.images import push_base_image
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.os_builds import Workshop, build_container, build_vm
-from fleetwide.providers.os_documents import Archive, publish_documents
+from fleetwide.providers.os_documents import publish_documents
 from fleetwide.providers.os_locks import LockResolver
 from fleetwide.providers.progress import meanwhile, span
-from fleetwide.providers.qemu import boot_test
 from fleetwide.providers.qemu_command import Accelerator, BootRequest
 from fleetwide.providers.signing import load_or_create_key
 from fleetwide.providers.toolchain import versions
-from fleetwide.registry.digests import hex_of
 from fleetwide.settings import Settings
 
 MAX_TOLD_CHECKS = 8
-
-
-def manifest_key(disk_digest: Digest) -> str:
-    """Where the digests of a disk's blocks lie in the object store."""
-    return f"baseos/disks/{hex_of(disk_digest)}.blocks.json"
 
 
 class OSBuildActivities:
@@ -162,7 +156,7 @@ class OSBuildActivities:
                 accelerator=Accelerator(self.settings.qemu_accelerator),
             )
             try:
-                report = _boot(boot)
+                report = boot_machine(boot)
             finally:
                 if console.is_file():
                     self.objects.put_file(key, console)
@@ -215,9 +209,7 @@ class OSBuildActivities:
         except NotFound:
             # Somebody deleted the parent's snapshot: send everything.
             uploaded = upload_snapshot(self.cloud, whole, span(heartbeat, 0.1, 1.0))
-        self.objects.put_bytes(
-            manifest_key(request.disk.digest), encode_manifest(uploaded.manifest)
-        )
+        keep_manifest(self.objects, request.disk.digest, uploaded.manifest)
         return AmiSnapshot(
             region=spec.ami.regions[0],
             snapshot_id=uploaded.snapshot_id,
@@ -240,11 +232,8 @@ class OSBuildActivities:
         """The parent's snapshot, where it is known what lies in it."""
         if request.parent is None or request.parent_disk is None:
             return None
-        try:
-            manifest = decode_manifest(self.objects.get_bytes(manifest_key(request.parent_disk)))
-        except NotFound:
-            return None
-        if manifest.disk_bytes > request.disk.size:
+        manifest = kept_manifest(self.objects, request.parent_disk)
+        if manifest is None or manifest.disk_bytes > request.disk.size:
             return None
         return ParentSnapshot(request.parent.snapshot_id, manifest)
 
@@ -272,20 +261,6 @@ class OSBuildActivities:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _boot(request: BootRequest) -> BootReport:
-    """Boot; a panic is believed when it also happens on one CPU.
-
-    QEMU emulates several CPUs on several threads, and its timers have been seen to panic a good
-    kernel on a busy builder.
-    """
-    try:
-        return boot_test(request, heartbeat)
-    except BuildFailed as error:
-        if request.accelerator is not Accelerator.TCG or "panicked" not in error.message:
-            raise
-    return boot_test(replace(request, cpus=1), heartbeat)
 
 
 def _boot_failure(plan: BuildPlan, report: BootReport) -> BuildFailed:

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from activities.bakery import BakeActivities, ImageActivities
+from activities.bake_amis import BakedAmiActivities, BakedDiskUploads
+from activities.bake_disks import BakeDiskActivities
+from activities.bakery import ImageActivities
+from activities.bakes import BakeActivities
 from activities.baseos import ReleaseActivities
 from activities.baseos_amis import AmiActivities
 from activities.baseos_builds import OSBuildActivities
@@ -13,6 +16,8 @@ from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import open_object_store
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
+from workflows.bake_amis import BakeDistribution
+from workflows.bake_sweep import BakerySweep
 from workflows.bakery import Bake
 from workflows.baseos import OSImageBuild
 from workflows.baseos_reports import OSFixesAvailable, OSImagePlan, OSRetention
@@ -25,6 +30,8 @@ from workflows.unknown import UnknownWorkflow
 WORKFLOWS: Sequence[type] = (
     BatchJob,
     Bake,
+    BakeDistribution,
+    BakerySweep,
     ContainerTask,
     Host,
     OSFixesAvailable,
@@ -43,7 +50,7 @@ def control_activities(
     amis = AmiActivities(settings, store)
     containers = ContainerActivities(store, registry)
     releases, questions = ReleaseActivities(store), ReleaseQuestions(store)
-    images = ImageActivities(store)
+    images, baked_amis = ImageActivities(store), BakedAmiActivities(settings)
     return [
         containers.place,
         containers.record_attempts,
@@ -72,7 +79,19 @@ def control_activities(
         amis.drop_amis,
         amis.sweep_cloud,
         images.resolve_bake,
+        images.pin_dependencies,
+        images.book_bake,
         images.record_image,
+        images.find_distributed,
+        images.record_region,
+        images.review_bakes,
+        baked_amis.register_ami,
+        baked_amis.copy_ami,
+        baked_amis.share_ami,
+        baked_amis.find_ami,
+        baked_amis.retag_amis,
+        baked_amis.drop_amis,
+        baked_amis.sweep_cloud,
     ]
 
 
@@ -82,6 +101,8 @@ def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
     builds = OSBuildActivities(settings, registry, objects)
     asked = BuilderQuestions(builds)
     bakes = BakeActivities(settings, registry, objects)
+    disks = BakeDiskActivities(settings, registry, objects)
+    uploads = BakedDiskUploads(settings, objects)
     return [
         builds.resolve_lock,
         builds.fetch_packages,
@@ -96,5 +117,15 @@ def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
         builds.forget_disk,
         asked.preview_build,
         asked.find_fixes,
-        bakes.build_image,
+        bakes.resolve_dependencies,
+        bakes.build_layer,
+        bakes.smoke_test,
+        bakes.push_image,
+        bakes.write_documents,
+        bakes.withdraw,
+        bakes.sweep_layers,
+        disks.build_disk,
+        disks.boot_disk,
+        uploads.upload_snapshot,
+        uploads.drop_upload,
     ]

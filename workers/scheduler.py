@@ -29,6 +29,7 @@ async def serve(process: Process) -> None:
         _every(WATCH_SECONDS, watcher.watch_hosts),
         _every(RECONCILE_SECONDS, watcher.reconcile),
         _every(RECONCILE_SECONDS, watcher.reconcile_builds),
+        _every(RECONCILE_SECONDS, watcher.reconcile_bakes),
     ]
     tasks = [asyncio.create_task(loop) for loop in loops]
     await process.stop.wait()

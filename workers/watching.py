@@ -17,7 +17,7 @@ from fleetwide.models.containers import (
     JobHeader,
     TaskState,
 )
-from fleetwide.store import hosts, jobs, releases
+from fleetwide.store import bakes, hosts, jobs, releases
 from fleetwide.store.session import Store
 from fleetwide.store.tables import JobRow
 
@@ -95,6 +95,20 @@ class Watcher:
             with self.store.write() as session:
                 ended = status.name.lower() if status else "gone"
                 releases.abandon(session, row, f"the workflow is {ended}", now=datetime.now(UTC))
+
+    async def reconcile_bakes(self) -> None:
+        """Book bakes as failed whose workflow ended without a word."""
+        before = datetime.now(UTC) - self.reconcile_after
+        with self.store.read() as session:
+            running = [row for row in bakes.running(session) if row.created_at < before]
+        for row in running:
+            description = await self._describe(row.workflow_id, row.run_id)
+            if description and description.status is WorkflowExecutionStatus.RUNNING:
+                continue
+            status = description.status if description else None
+            ended = status.name.lower() if status else "gone"
+            with self.store.write() as session:
+                bakes.abandon(session, row, f"the workflow is {ended}", now=datetime.now(UTC))
 
     def _close(self, job: JobRow, status: str) -> None:
         log.info("closing the rows of a workflow that is over", workflow_id=job.workflow_id)

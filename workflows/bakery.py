@@ -1,102 +1,229 @@
-"""``Bake``: deployment artifacts onto an OS release, as an image in the registry."""
+"""``Bake``: deployment artifacts onto an OS release, as a tested image in the registry."""
 
-from datetime import timedelta
+import asyncio
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import Any
 
 from temporalio import workflow
-from temporalio.workflow import ActivityCancellationType
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.bakery import BakeActivities, ImageActivities
-    from fleetwide.models.bakery import (
+    from fleetwide.bakery.images import bake_metadata, metadata_changed
+    from fleetwide.bakery.outcome import CANCELLED, BakeParts, failure_of, image_of
+    from fleetwide.models.bakery import BakeSpec
+    from fleetwide.models.bakes import (
+        BakeBooking,
+        BakedDisk,
         BakedImage,
-        BakeSpec,
+        BakeFailure,
+        BakeState,
         BakeStatus,
-        RecordImage,
+        BuiltLayer,
+        DocumentBake,
+        PushedBake,
         ResolvedBake,
+        SmokeReport,
+        StageTime,
     )
+    from fleetwide.models.baseos import Target
     from fleetwide.temporal import search_attributes as attributes
 
-from workflows.policies import BOOKING_TIMEOUT, BUILD_HEARTBEAT, BUILDER, BUILDS, PERSISTENT
-
-BAKE_LIMIT = timedelta(hours=1)
+from workflows import bake_amis as amis
+from workflows import bake_steps as steps
+from workflows.bake_details import details
+from workflows.baseos_steps import together
 
 
 @workflow.defn(name="Bake")
 class Bake:
-    """Resolve, build and push, record. A bake that was done before answers with its image."""
+    """Resolve, build, test, publish. A bake that was done before answers with its image."""
+
+    spec: BakeSpec
+    """Set by ``run``: an ``__init__`` that takes it would hang on a start without input."""
 
     def __init__(self) -> None:
-        self.step = "resolving the base"
-        self.resolved: ResolvedBake | None = None
+        self.state = BakeState.PENDING
+        self.stages: list[StageTime] = []
+        self.bake: ResolvedBake | None = None
+        self.pushed: PushedBake | None = None
         self.image: BakedImage | None = None
+        self.failure: BakeFailure | None = None
 
     @workflow.run
     async def run(self, spec: BakeSpec) -> BakedImage:
-        self.resolved = await workflow.execute_activity_method(
-            ImageActivities.resolve_bake,
-            spec,
-            start_to_close_timeout=BOOKING_TIMEOUT,
-            retry_policy=PERSISTENT,
-            summary=f"resolve {spec.base} and compute the bake key",
-        )
-        self.image = self.resolved.cached or await self._build(self.resolved)
-        self._enter("done: it was baked before" if self.resolved.cached else "done")
+        self.spec = spec
+        try:
+            return await self._bake(spec)
+        except (Exception, asyncio.CancelledError) as error:
+            await self._give_up(error)
+            raise
+
+    async def _bake(self, spec: BakeSpec) -> BakedImage:
+        self._enter(BakeState.RESOLVING)
+        self.bake = bake = await steps.resolve(spec)
+        if not bake.pinned:
+            await self._go_on(BakeState.RESOLVING)
+            self.bake = bake = await steps.pin(bake)
+        if bake.cached is not None and not spec.rebake:
+            self.image = await self._answer(bake, bake.cached)
+            await self._go_on(BakeState.CACHED)
+        else:
+            self.image = await self._make(bake)
+            await self._go_on(BakeState.AVAILABLE)
         return self.image
 
-    async def _build(self, bake: ResolvedBake) -> BakedImage:
-        spec = bake.spec
-        kind = spec.artifacts[0].type
-        self._enter(f"baking {len(spec.artifacts)} {kind} onto {bake.base.name}")
-        built = await workflow.execute_activity_method(
-            BakeActivities.build_image,
-            bake,
-            task_queue=BUILDER,
-            start_to_close_timeout=BAKE_LIMIT,
-            heartbeat_timeout=BUILD_HEARTBEAT,
-            retry_policy=BUILDS,
-            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=f"write the layer of {spec.name} {spec.version} and push the image",
-        )
-        self._enter("recording the image")
-        return await workflow.execute_activity_method(
-            ImageActivities.record_image,
-            RecordImage(bake=bake, built=built),
-            start_to_close_timeout=BOOKING_TIMEOUT,
-            retry_policy=PERSISTENT,
-            summary=f"record {bake.repository}@{built.digest[:19]}",
-        )
+    async def _answer(self, bake: ResolvedBake, cached: BakedImage) -> BakedImage:
+        """The image that there is; new metadata are a new manifest over the same layers."""
+        if not metadata_changed(cached, bake):
+            return cached
+        update: dict[str, Any] = {"metadata": bake_metadata(bake, "")}
+        if cached.built is not None:
+            now = workflow.now()
+            pushed = await steps.push(bake, cached.built)
+            request = DocumentBake(
+                bake=bake, built=cached.built, digest=pushed.digest, started_at=now, finished_at=now
+            )
+            documents = await steps.write_documents(request)
+            kept = [one for one in cached.attachments if one.key not in {d.key for d in documents}]
+            update = {
+                "digest": pushed.digest,
+                "metadata": pushed.metadata,
+                "attachments": [*kept, *documents],
+            }
+        if cached.amis:
+            await amis.retag(bake, cached)
+        return await steps.record(bake, cached.model_copy(update=update))
 
-    def _enter(self, step: str) -> None:
-        self.step = step
-        assert self.resolved is not None
-        bake, image = self.resolved, self.image
-        lines = [
-            f"**{bake.spec.name} {bake.spec.version}**: {step}",
-            f"- base: `{bake.base.name}:{bake.base.version}` (`{bake.base.digest[:19]}`)",
-        ]
-        if image:
-            lines.append(f"- image: `{image.reference}`")
-            lines.append(f"- run it: `fleetwide task run --image {image.reference}`")
-        workflow.set_current_details("\n".join(lines))
+    async def _make(self, bake: ResolvedBake) -> BakedImage:
+        started = workflow.now()
+        await self._go_on(BakeState.BUILDING)
+        built, disk = await self._build(bake)
+        await self._go_on(BakeState.TESTING)
+        smoke, disk = await self._test(bake, built, disk)
+        await self._go_on(BakeState.PUBLISHING)
+        self.pushed = await steps.push(bake, built) if built else None
+        parts = BakeParts(built=built, smoke=smoke, pushed=self.pushed, disk=disk)
+        self.image = image = await self._publish(bake, parts, started)
+        if bake.spec.ami is not None:
+            await self._go_on(BakeState.DISTRIBUTING)
+            await amis.distribute(bake)
+            image = await amis.distributed(bake)
+        return image
+
+    async def _build(self, bake: ResolvedBake) -> tuple[BuiltLayer | None, BakedDisk | None]:
+        """The faces, side by side; a layer that was baked onto another base is taken as it is."""
+        targets = bake.spec.targets
+        reusable = bake.reusable if not bake.spec.rebake else None
+        built = reusable.built if reusable and Target.CONTAINER in targets else None
+        wanted: list[Coroutine[Any, Any, BuiltLayer | BakedDisk]] = []
+        if Target.CONTAINER in targets and built is None:
+            wanted.append(steps.build_layer(bake))
+        if Target.VM in targets:
+            wanted.append(amis.build_disk(bake))
+        disk = None
+        for face in await together(wanted):
+            if isinstance(face, BuiltLayer):
+                built = face
+            else:
+                disk = face
+        return built, disk
+
+    async def _test(
+        self, bake: ResolvedBake, built: BuiltLayer | None, disk: BakedDisk | None
+    ) -> tuple[SmokeReport | None, BakedDisk | None]:
+        spec, smoke = bake.spec, None
+        if built is not None and spec.smoke.enabled:
+            smoke = await steps.smoke_test(bake, built)
+        if disk is not None and spec.ami is not None and spec.ami.boot_test:
+            disk = await amis.boot(bake, disk)
+        return smoke, disk
+
+    async def _publish(self, bake: ResolvedBake, parts: BakeParts, started: datetime) -> BakedImage:
+        request = DocumentBake(
+            bake=bake,
+            built=parts.built,
+            digest=parts.pushed.digest if parts.pushed else None,
+            disk=parts.disk.disk if parts.disk else None,
+            started_at=started,
+            finished_at=workflow.now(),
+        )
+        attachments = await steps.write_documents(request)
+        image = image_of(bake, parts, workflow.info().workflow_id, workflow.now())
+        update: dict[str, Any] = {"attachments": attachments}
+        if bake.spec.ami is not None and parts.disk is not None:
+            update["amis"] = [await amis.make_ami(bake, parts.disk, attachments)]
+        return await steps.record(bake, image.model_copy(update=update))
+
+    async def _give_up(self, error: BaseException) -> None:
+        """Book why there is no image, and take away what was made."""
+        cause = error.cause if isinstance(error, ActivityError) else error
+        if is_cancelled_exception(error):
+            self.failure = failure_of(self.state, CANCELLED, "cancelled")
+        elif isinstance(cause, ApplicationError):
+            self.failure = failure_of(self.state, cause.type or "", cause.message, _hint(cause))
+        else:
+            self.failure = failure_of(self.state, "", str(cause))
+        ended = BakeState.CANCELLED if self.failure.reason == CANCELLED else BakeState.FAILED
+        self._enter(ended)
+        await self._book()
+        if self.bake is not None and self.image is None:
+            await steps.withdraw(self.bake, self.pushed.digest if self.pushed else None)
+            await amis.drop_amis(self.bake)
+
+    async def _go_on(self, state: BakeState) -> None:
+        """The next stage, unless a cancel came that the stage before did not hear of."""
+        if workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError
+        self._enter(state)
+        await self._book()
+
+    async def _book(self) -> None:
+        if self.bake is not None:
+            await steps.book(
+                BakeBooking(
+                    bake=self.bake, state=self.state, stages=self.stages, failure=self.failure
+                )
+            )
+
+    def _enter(self, state: BakeState) -> None:
+        now = workflow.now()
+        if self.state is not state:
+            self.stages = [
+                stage if stage.ended_at else stage.model_copy(update={"ended_at": now})
+                for stage in self.stages
+            ]
+            self.stages.append(StageTime(stage=state, started_at=now))
+        self.state = state
+        bake, spec = self.bake, self.spec
+        workflow.set_current_details(details(spec, state, bake, self.image, self.failure))
+        release = f"{bake.base.name}:{bake.base.version}" if bake else None
         workflow.upsert_search_attributes(
             attributes.updates(
                 {
                     attributes.PRODUCT: "bakery",
-                    attributes.APP: bake.spec.name,
-                    attributes.OWNER: bake.spec.owner,
-                    attributes.STATE: "Baked" if image else "Baking",
-                    attributes.OS_RELEASE: f"{bake.base.name}:{bake.base.version}",
-                    attributes.IMAGE_DIGEST: image.digest if image else None,
+                    attributes.APP: spec.name,
+                    attributes.OWNER: spec.owner,
+                    attributes.STATE: state,
+                    attributes.OS_RELEASE: release,
+                    attributes.IMAGE_DIGEST: self.image.digest if self.image else None,
                 }
             )
         )
 
-    @workflow.query(description="The step at hand, the resolved base, and the image once baked")
+    @workflow.query(description="The stage at hand, the stages before, and how it ended")
     def status(self) -> BakeStatus:
-        resolved = self.resolved
+        bake = self.bake
         return BakeStatus(
-            step=self.step,
-            bake_key=resolved.bake_key if resolved else None,
-            base=resolved.base if resolved else None,
+            state=self.state,
+            bake_key=bake.bake_key if bake else None,
+            base=bake.base if bake else None,
+            stages=self.stages,
+            failure=self.failure,
             image=self.image,
         )
+
+
+def _hint(error: ApplicationError) -> str:
+    details = error.details[0] if error.details and isinstance(error.details[0], dict) else {}
+    return str(details.get("hint", ""))

@@ -12,6 +12,8 @@ with workflow.unsafe.imports_passed_through():
 KNOWN = (
     "BatchJob",
     "Bake",
+    "BakeDistribution",
+    "BakerySweep",
     "ContainerTask",
     "Host",
     "OSFixesAvailable",

@@ -1,35 +1,272 @@
-"""A bake request resolved against the inventory: its base, its key, and whether it is done."""
+"""Bakes in the books: a request resolved against the inventory, its pins, and each run of it."""
 
-from sqlmodel import Session
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlmodel import Session, col, select
 
 from fleetwide.bakery.bases import base_of, split_base
-from fleetwide.bakery.keys import bake_key, repository_of
-from fleetwide.errors import NotFound
-from fleetwide.models.bakery import BakeSpec, ResolvedBake
-from fleetwide.store import images, releases
+from fleetwide.bakery.images import check_labels
+from fleetwide.bakery.keys import (
+    bake_document,
+    content_document,
+    key_of,
+    needs_resolution,
+    repository_of,
+    request_document,
+)
+from fleetwide.bakery.outcome import failure_of
+from fleetwide.bakery.recipes import apply_recipe
+from fleetwide.bakery.vm_tags import check_vm_tags
+from fleetwide.errors import BaseUnusable, Conflict, NotFound
+from fleetwide.models.bake_amis import SweepPlan
+from fleetwide.models.bakery import ArtifactType, BakeSpec
+from fleetwide.models.bakes import (
+    ENDED,
+    AppliedRecipe,
+    BakeBooking,
+    BakeState,
+    BaseImage,
+    Dependency,
+    ResolvedBake,
+    ReusableLayer,
+)
+from fleetwide.models.os_releases import ReleaseState
+from fleetwide.store import events, images, recipes, releases
+from fleetwide.store.tables import BakeRow, BakeTokenRow, ImageRow, PinRow
+
+UNUSABLE = frozenset({ReleaseState.HELD, ReleaseState.REVOKED, ReleaseState.RETIRED})
 
 
 def resolve(session: Session, spec: BakeSpec) -> ResolvedBake:
-    """Pin the base, compute the bake key, look the image up.
+    """Apply the recipe, pin the base, compute the keys, look the image up.
+
+    Dependencies are those of the same request before, where there was one.
 
     Raises:
-        NotFound: the base, or an artifact that should have been uploaded, does not exist.
+        NotFound: the base, the recipe, or an artifact that should have been uploaded.
+        BaseUnusable: the base is held, revoked or retired.
+        InvalidInput: the recipe's parameters do not fit, or a label cannot be one.
     """
-    line, pointer = split_base(spec.base)
-    release = releases.to_model(session, releases.resolve(session, line, pointer))
-    base = base_of(release)
-    key = bake_key(spec, base)
-    cached = images.by_key(session, key)
-    if cached is None:
-        _check_uploads(session, spec)
-    return ResolvedBake(
-        spec=spec, base=base, bake_key=key, repository=repository_of(spec.name), cached=cached
+    spec, recipe = _with_recipe(session, spec)
+    check_labels(spec.labels)
+    if spec.ami is not None:
+        check_vm_tags(spec)
+    base = _base(session, spec)
+    request = key_of(request_document(spec, base, recipe))
+    pinned = None if spec.refresh else pins(session, request)
+    bake = ResolvedBake(
+        spec=spec,
+        base=base,
+        request_key=request,
+        bake_key=request,
+        content_key=request,
+        repository=repository_of(spec.name),
+        recipe=recipe,
     )
+    if pinned is not None or not needs_resolution(spec):
+        bake = bake.model_copy(update={"pinned": True})
+    bake = with_dependencies(session, bake, pinned or [])
+    if bake.cached is None:
+        _check_uploads(session, spec)
+    return bake
+
+
+def with_dependencies(
+    session: Session, bake: ResolvedBake, dependencies: Sequence[Dependency]
+) -> ResolvedBake:
+    """The bake with its dependencies, its keys, and the image or the layer that there is."""
+    request = request_document(bake.spec, bake.base, bake.recipe)
+    document = bake_document(request, dependencies)
+    update = {
+        "dependencies": list(dependencies),
+        "bake_key": key_of(document),
+        "content_key": key_of(content_document(document, bake.base)),
+    }
+    keyed = bake.model_copy(update=update)
+    cached = images.by_key(session, keyed.bake_key)
+    reusable = None if cached else _reusable(session, keyed)
+    return keyed.model_copy(update={"cached": cached, "reusable": reusable})
+
+
+def inputs_of(bake: ResolvedBake) -> dict[str, object]:
+    """Every input of the bake key by its name."""
+    request = request_document(bake.spec, bake.base, bake.recipe)
+    return bake_document(request, bake.dependencies)
+
+
+def pins(session: Session, request_key: str) -> list[Dependency] | None:
+    """What the dependencies of a request were resolved to; None when they never were."""
+    row = session.get(PinRow, request_key)
+    return [Dependency.model_validate(one) for one in row.dependencies] if row else None
+
+
+def pin(
+    session: Session, bake: ResolvedBake, found: Sequence[Dependency], *, now: datetime
+) -> list[Dependency]:
+    """Remember what was resolved; the first answer of a request stays unless it asks anew."""
+    row = session.get(PinRow, bake.request_key)
+    if row is not None and not bake.spec.refresh:
+        return [Dependency.model_validate(one) for one in row.dependencies]
+    row = row or PinRow(request_key=bake.request_key, dependencies=[], resolved_at=now)
+    row.dependencies = [one.model_dump(mode="json") for one in found]
+    row.resolved_at = now
+    session.add(row)
+    return list(found)
+
+
+def book(session: Session, booking: BakeBooking, run: tuple[str, str], *, now: datetime) -> None:
+    """Write where the run (workflow id and run id) of a bake stands."""
+    bake, (workflow_id, run_id) = booking.bake, run
+    row = session.exec(select(BakeRow).where(BakeRow.run_id == run_id)).first()
+    if row is None:
+        row = BakeRow(
+            workflow_id=workflow_id,
+            run_id=run_id,
+            request_key=bake.request_key,
+            bake_key=bake.bake_key,
+            name=bake.spec.name,
+            version=bake.spec.version,
+            owner=bake.spec.owner,
+            state=booking.state,
+            created_at=now,
+        )
+    row.bake_key, row.state = bake.bake_key, booking.state
+    row.inputs, row.spec = inputs_of(bake), bake.spec.model_dump(mode="json")
+    row.stages = [stage.model_dump(mode="json") for stage in booking.stages]
+    row.failure = booking.failure.model_dump(mode="json") if booking.failure else None
+    if booking.state in ENDED and row.finished_at is None:
+        row.finished_at = now
+        message = f"{row.name} {row.version} is {booking.state}"
+        if booking.failure:
+            message += f" at {booking.failure.stage}: {booking.failure.message}"
+        events.append(session, workflow_id, str(booking.state), message, at=now)
+    session.add(row)
+
+
+def remember_token(
+    session: Session, token: str, fingerprint: str, bake_id: str, *, now: datetime
+) -> str:
+    """The bake that a client's token stands for, which is ``bake_id`` when it is new.
+
+    Raises:
+        Conflict: the token was used for another request.
+    """
+    hashed = hashlib.sha256(token.encode()).hexdigest()
+    row = session.get(BakeTokenRow, hashed)
+    if row is None:
+        row = BakeTokenRow(token=hashed, fingerprint=fingerprint, bake_id=bake_id, created_at=now)
+        session.add(row)
+    if row.fingerprint != fingerprint:
+        raise Conflict(
+            "the Idempotency-Key was used before for another bake",
+            hint="use a new key for a new request",
+        )
+    return row.bake_id
+
+
+def running(session: Session) -> Sequence[BakeRow]:
+    """Every run that is not known to have ended."""
+    query = select(BakeRow).where(col(BakeRow.state).not_in([*ENDED]))
+    return session.exec(query).all()
+
+
+def abandon(session: Session, row: BakeRow, reason: str, *, now: datetime) -> None:
+    """Book a run as failed whose own workflow cannot do it any more."""
+    known = session.get(BakeRow, row.id)
+    if known is None or known.state in ENDED:
+        return
+    failure = failure_of(BakeState(known.state), "", reason)
+    known.state, known.finished_at = BakeState.FAILED, now
+    known.failure = failure.model_dump(mode="json")
+    session.add(known)
+    message = f"{known.name} {known.version}: {reason}"
+    events.append(session, known.workflow_id, "failed", message, at=now)
+
+
+def sweep_plan(session: Session) -> SweepPlan:
+    """Where bakes publish, and whose things there and in the object store are to stay."""
+    rows = running(session)
+    baked = session.exec(select(ImageRow.workflow_id)).all()
+    specs = session.exec(select(BakeRow.spec)).all()
+    regions = {region for spec in specs for region in (spec.get("ami") or {}).get("regions", [])}
+    return SweepPlan(
+        regions=sorted(regions),
+        workflow_ids=sorted({*baked, *(row.workflow_id for row in rows)}),
+        run_ids=sorted(row.run_id for row in rows),
+    )
+
+
+def find(session: Session, key: str) -> BakeRow | None:
+    """The newest run of a bake, by its bake key or its request key."""
+    query = select(BakeRow).where((BakeRow.bake_key == key) | (BakeRow.request_key == key))
+    return session.exec(query.order_by(col(BakeRow.id).desc())).first()
+
+
+def before(session: Session, row: BakeRow) -> BakeRow | None:
+    """The last run for the same application with another bake key."""
+    query = select(BakeRow).where(
+        BakeRow.name == row.name, BakeRow.bake_key != row.bake_key, col(BakeRow.id) < row.id
+    )
+    return session.exec(query.order_by(col(BakeRow.id).desc())).first()
+
+
+def listing(
+    session: Session,
+    *,
+    name: str | None = None,
+    state: str | None = None,
+    before_id: int | None = None,
+    limit: int = 50,
+) -> Sequence[BakeRow]:
+    """Runs of bakes, newest first; ``before_id`` is the id of the last row already seen."""
+    query = select(BakeRow)
+    if name is not None:
+        query = query.where(BakeRow.name == name)
+    if state is not None:
+        query = query.where(BakeRow.state == state)
+    if before_id is not None:
+        query = query.where(col(BakeRow.id) < before_id)
+    return session.exec(query.order_by(col(BakeRow.id).desc()).limit(limit)).all()
+
+
+def _with_recipe(session: Session, spec: BakeSpec) -> tuple[BakeSpec, AppliedRecipe | None]:
+    if spec.recipe is None:
+        return spec, None
+    name, _, version = spec.recipe.partition(":")
+    recipe = recipes.get(session, name, int(version) if version else None)
+    applied, extras = apply_recipe(spec, recipe)
+    # Pinned, so that the same request made again from the books is the same bake.
+    return applied.model_copy(update={"recipe": extras.reference}), extras
+
+
+def _base(session: Session, spec: BakeSpec) -> BaseImage:
+    line, pointer = split_base(spec.base)
+    row = releases.find(session, line, pointer)
+    if row is None or row.state not in UNUSABLE:
+        row = releases.resolve(session, line, pointer)
+    release = releases.to_model(session, row)
+    if release.state in UNUSABLE:
+        raise BaseUnusable(
+            f"the OS release {line} {release.version} is {release.state}"
+            + (f": {release.reason}" if release.reason else ""),
+            hint=f"fleetwide os channels {line}",
+        )
+    return base_of(release, spec.targets)
+
+
+def _reusable(session: Session, bake: ResolvedBake) -> ReusableLayer | None:
+    image = images.rebaseable(session, bake.content_key)
+    if image is None or image.built is None:
+        return None
+    return ReusableLayer(bake_key=image.bake_key, repository=image.repository, built=image.built)
 
 
 def _check_uploads(session: Session, spec: BakeSpec) -> None:
     for artifact in spec.artifacts:
-        if artifact.url is None and images.artifact(session, artifact.sha256) is None:
+        elsewhere = artifact.url or artifact.object_key or artifact.type is ArtifactType.IMAGE
+        if not elsewhere and images.artifact(session, artifact.sha256) is None:
             raise NotFound(
                 f"artifact {artifact.filename} (sha256 {artifact.sha256}) was never uploaded",
                 hint=f"fleetwide artifact upload {artifact.filename}",

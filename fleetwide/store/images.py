@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session, col, select
 
-from fleetwide.models.bakery import BakedImage
+from fleetwide.errors import NotFound
+from fleetwide.models.bake_amis import DistributedImage, RecordRegion
+from fleetwide.models.bakery import BakeSpec
+from fleetwide.models.bakes import BakedImage, ResolvedBake
 from fleetwide.store import events
-from fleetwide.store.tables import ArtifactRow, ImageRow
+from fleetwide.store.tables import ArtifactRow, ImageDigestRow, ImageRow
 
 
 def by_key(session: Session, bake_key: str) -> BakedImage | None:
@@ -16,28 +20,89 @@ def by_key(session: Session, bake_key: str) -> BakedImage | None:
     return BakedImage.model_validate(row.image) if row else None
 
 
-def save(session: Session, image: BakedImage, owner: str, *, now: datetime) -> BakedImage:
-    """Record a baked image; the first record of a key stays and is returned."""
-    known = by_key(session, image.bake_key)
-    if known is not None:
-        return known
-    session.add(
-        ImageRow(
-            bake_key=image.bake_key,
-            workflow_id=image.workflow_id,
-            name=image.name,
-            version=image.version,
-            repository=image.repository,
-            digest=image.digest,
-            base_name=image.base_name,
-            base_version=image.base_version,
-            base_digest=image.base_digest,
-            owner=owner,
-            image=image.model_dump(mode="json"),
-            created_at=now,
-        )
-    )
-    events.append(session, image.workflow_id, "baked", f"baked {image.reference}", at=now)
+def by_digest(session: Session, digest: str) -> ImageRow | None:
+    """The image that has, or had, this manifest."""
+    known = session.get(ImageDigestRow, digest)
+    return session.get(ImageRow, known.bake_key) if known else None
+
+
+def rebaseable(session: Session, content_key: str) -> BakedImage | None:
+    """The newest image of the same content whose layer fits another base too."""
+    query = select(ImageRow).where(ImageRow.content_key == content_key)
+    for row in session.exec(query.order_by(col(ImageRow.created_at).desc())):
+        image = BakedImage.model_validate(row.image)
+        if image.built is not None and image.built.rebaseable:
+            return image
+    return None
+
+
+def save(session: Session, bake: ResolvedBake, image: BakedImage, *, now: datetime) -> BakedImage:
+    """Record a baked image, or what a later bake of the same key changed: metadata, regions.
+
+    When and by which workflow the key was first baked stays.
+    """
+    row = session.get(ImageRow, image.bake_key)
+    if row is not None and not bake.spec.rebake:
+        first = BakedImage.model_validate(row.image)
+        kept = {"workflow_id": first.workflow_id, "created_at": first.created_at}
+        image = image.model_copy(update=kept)
+    row = row or ImageRow(bake_key=image.bake_key, created_at=image.created_at, **_columns(image))
+    for name, value in _columns(image).items():
+        setattr(row, name, value)
+    row.owner = bake.spec.owner
+    row.spec = bake.spec.model_dump(mode="json")
+    row.created_at = image.created_at
+    session.add(row)
+    if image.digest is not None and session.get(ImageDigestRow, image.digest) is None:
+        session.add(ImageDigestRow(digest=image.digest, bake_key=image.bake_key, created_at=now))
+        events.append(session, image.workflow_id, "baked", f"baked {image.reference}", at=now)
+    return image
+
+
+def _columns(image: BakedImage) -> dict[str, Any]:
+    return {
+        "content_key": image.content_key,
+        "workflow_id": image.workflow_id,
+        "name": image.name,
+        "version": image.version,
+        "repository": image.repository,
+        "digest": image.digest or "",
+        "base_name": image.base_name,
+        "base_version": image.base_version,
+        "base_digest": image.base_digest,
+        "image": image.model_dump(mode="json"),
+    }
+
+
+def distributed(session: Session, bake_key: str) -> DistributedImage:
+    """The image of a key, which must have an AMI, and the request's words about AMIs.
+
+    Raises:
+        NotFound: there is no such image, or it has no AMI.
+    """
+    row = session.get(ImageRow, bake_key)
+    image = BakedImage.model_validate(row.image) if row else None
+    spec = BakeSpec.model_validate(row.spec).ami if row and row.spec else None
+    if image is None or spec is None or not image.amis:
+        raise NotFound(f"the bake {bake_key} has no AMI", hint="fleetwide image list -o wide")
+    return DistributedImage(image=image, ami=spec)
+
+
+def record_region(session: Session, request: RecordRegion) -> BakedImage:
+    """Write how the distribution to one region stands."""
+    query = select(ImageRow).where(ImageRow.bake_key == request.bake_key).with_for_update()
+    row = session.exec(query).one()
+    image = BakedImage.model_validate(row.image)
+    status, ami = request.status, request.ami
+    others = [one for one in image.regions if one.region != status.region]
+    amis = [one for one in image.amis if ami is None or one.region != ami.region]
+    update = {
+        "regions": sorted([*others, status], key=lambda one: one.region),
+        "amis": [*amis, *([ami] if ami else [])],
+    }
+    image = image.model_copy(update=update)
+    row.image = image.model_dump(mode="json")
+    session.add(row)
     return image
 
 

@@ -10,7 +10,7 @@ from fleetwide.errors import Conflict, NotFound
 from fleetwide.models.baseos import OSImageSpec
 from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
 from fleetwide.store import channels, events
-from fleetwide.store.tables import ImageRow, JobRow, OSReleaseRow
+from fleetwide.store.tables import ImageDigestRow, ImageRow, JobRow, OSReleaseRow
 
 FINISHED = (
     ReleaseState.CANDIDATE,
@@ -199,7 +199,9 @@ def users(session: Session, release: OSRelease) -> tuple[int, int]:
         last = session.exec(query.order_by(col(ImageRow.created_at).desc())).first()
         newest += last == image.bake_key
     running = select(JobRow.image).where(col(JobRow.finished_at).is_(None))
-    digests = {release.image_digest, *(image.digest for image in baked)}
+    keys = [image.bake_key for image in baked]
+    manifests = select(ImageDigestRow.digest).where(col(ImageDigestRow.bake_key).in_(keys))
+    digests = {release.image_digest, *session.exec(manifests)}
     jobs = sum(image.rpartition("@")[2] in digests for image in session.exec(running))
     return newest, jobs
 

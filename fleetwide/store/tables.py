@@ -103,22 +103,94 @@ class ArtifactRow(SQLModel, table=True):
     uploaded_at: datetime = _time()
 
 
+class RecipeRow(SQLModel, table=True):
+    """One version of a recipe; ``spec`` is the models' ``RecipeSpec``."""
+
+    __tablename__: ClassVar[Any] = "recipe"
+
+    name: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    digest: str
+    spec: dict[str, Any] = _json()
+    created_at: datetime = _time()
+
+
+class PinRow(SQLModel, table=True):
+    """What the dependencies of a request were resolved to; the first answer stays."""
+
+    __tablename__: ClassVar[Any] = "bake_pin"
+
+    request_key: str = Field(primary_key=True)
+    dependencies: list[dict[str, Any]] = _json()
+    resolved_at: datetime = _time()
+
+
+class BakeRow(SQLModel, table=True):
+    """One run of a bake, from its request to its end."""
+
+    __tablename__: ClassVar[Any] = "bake"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    workflow_id: str = Field(index=True)
+    run_id: str = Field(index=True, unique=True)
+    request_key: str = Field(index=True)
+    bake_key: str = Field(index=True)
+    name: str = Field(index=True)
+    version: str
+    owner: str = ""
+    state: str = Field(index=True)
+    inputs: dict[str, Any] = _json()
+    """Every input of the bake key, to tell why something was baked again."""
+    spec: dict[str, Any] = _json()
+    """The request as it was made."""
+    stages: list[dict[str, Any]] = _json(default_factory=list)
+    failure: dict[str, Any] | None = _json(default=None)
+    created_at: datetime = _time()
+    finished_at: datetime | None = _time(default=None)
+
+
+class BakeTokenRow(SQLModel, table=True):
+    """A client's token for one request: the same token never stands for another one."""
+
+    __tablename__: ClassVar[Any] = "bake_token"
+
+    token: str = Field(primary_key=True)
+    """SHA-256 of what the client sent."""
+    fingerprint: str
+    bake_id: str
+    created_at: datetime = _time()
+
+
 class ImageRow(SQLModel, table=True):
     """A baked image; ``image`` is the models' ``BakedImage``."""
 
     __tablename__: ClassVar[Any] = "image"
 
     bake_key: str = Field(primary_key=True)
+    content_key: str = Field(default="", index=True)
     workflow_id: str = Field(index=True)
     name: str = Field(index=True)
     version: str
     repository: str
     digest: str = Field(index=True)
+    """Of the container image; empty for one that is only a VM."""
     base_name: str
     base_version: str
     base_digest: str = Field(index=True)
     owner: str = ""
     image: dict[str, Any] = _json()
+    spec: dict[str, Any] = _json(default_factory=dict)
+    """The request, for a rebuild onto another base."""
+    created_at: datetime = _time()
+
+
+class ImageDigestRow(SQLModel, table=True):
+    """Every manifest that an image has had: new metadata make a new one over the same layers."""
+
+    __tablename__: ClassVar[Any] = "image_digest"
+
+    digest: str = Field(primary_key=True)
+    bake_key: str = Field(index=True)
     created_at: datetime = _time()
 
 

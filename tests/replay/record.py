@@ -15,7 +15,7 @@ from typing import Any
 
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 
-from fleetwide.errors import BuildFailed
+from fleetwide.errors import BuildFailed, SmokeTestFailed
 from fleetwide.models.containers import KillRequest
 from fleetwide.store import images
 from tests.workflow.os_lines import (
@@ -211,6 +211,49 @@ async def bake_is_answered_from_the_first(plane: World) -> Any:
     return await _ended(plane, "Bake", BAKE, "bake/second")
 
 
+async def bake_gets_other_metadata(plane: World) -> Any:
+    return await _ended(plane, "Bake", {**BAKE, "owner": "me"}, "bake/relabelled")
+
+
+async def bake_resolves_and_forces(plane: World) -> Any:
+    deb = [{"type": "deb", "sha256": "a" * 64, "filename": "hello.deb"}]
+    spec = {**BAKE, "name": "debbed", "artifacts": deb, "rebake": True}
+    return await _ended(plane, "Bake", spec, "bake/deb")
+
+
+async def bake_is_a_vm_in_two_regions(plane: World) -> Any:
+    ami = {"regions": ["eu-west-1", "us-east-2"], "boot_test": True}
+    spec = {**BAKE, "name": "machine", "targets": ["container", "vm"], "ami": ami}
+    return await _ended(plane, "Bake", spec, "bake/vm")
+
+
+async def bake_is_distributed_again(plane: World) -> Any:
+    with plane.store.read() as session:
+        [row] = images.listing(session, name="machine")
+    request = {"bake_key": row.bake_key, "region": "us-east-2"}
+    return await _ended(plane, "BakeDistribution", request, "bake-region/again")
+
+
+async def bake_fails_its_test(plane: World) -> Any:
+    plane.builder.fail_at["smoke_test"] = SmokeTestFailed("it ended with exit code 1")
+    handle = await _ended(plane, "Bake", {**BAKE, "name": "broken"}, "bake/broken")
+    plane.builder.fail_at.clear()
+    return handle
+
+
+async def bake_is_cancelled(plane: World) -> Any:
+    plane.builder.stuck_at.add("build_layer")
+    handle = await plane.start("Bake", {**BAKE, "name": "stopped"}, "bake/stopped")
+    await until_step(plane, "build_layer", plane.builder.steps.count("build_layer") + 1)
+    cancelled = await _cancelled(plane, handle)
+    plane.builder.stuck_at.clear()
+    return cancelled
+
+
+async def bakery_is_swept(plane: World) -> Any:
+    return await _ended(plane, "BakerySweep", {"dry_run": False}, "bakery-sweep/1")
+
+
 async def host_comes_and_goes(plane: World) -> Any:
     spec = {"host_id": HOST, "cpu": 4, "memory": "8GiB"}
     handle = await plane.start("Host", spec, f"host/{HOST}")
@@ -255,6 +298,13 @@ SHAPES: tuple[Shape, ...] = (
     os_retention,
     bake_succeeds,
     bake_is_answered_from_the_first,
+    bake_gets_other_metadata,
+    bake_resolves_and_forces,
+    bake_is_a_vm_in_two_regions,
+    bake_is_distributed_again,
+    bake_fails_its_test,
+    bake_is_cancelled,
+    bakery_is_swept,
     host_comes_and_goes,
     unknown_type,
 )

@@ -10,7 +10,6 @@ from temporalio import activity
 from temporalio.exceptions import CancelledError
 
 from fleetwide.baseos.locks import build_key
-from fleetwide.models.bakery import BuiltBake, ResolvedBake
 from fleetwide.models.base import Layer
 from fleetwide.models.baseos import BuildPlan, Target
 from fleetwide.models.os_locks import LockRef
@@ -90,7 +89,7 @@ class ScriptedBuilder(Script):
 
     @property
     def builds(self) -> int:
-        return sum(step in ("build_container", "build_vm", "build_image") for step in self.steps)
+        return sum(step in ("build_container", "build_vm") for step in self.steps)
 
     @activity.defn(name="baseos.resolve_lock")
     async def resolve_lock(self, plan: BuildPlan) -> LockedPlan:
@@ -113,7 +112,7 @@ class ScriptedBuilder(Script):
     async def build_container(self, locked: LockedPlan) -> RootFilesystem:
         await self.act("build_container")
         return RootFilesystem(
-            layer=_layer(locked.build_key),
+            layer=layer_of(locked.build_key),
             uncompressed_size=2048,
             packages=PACKAGES,
             source_date_epoch=locked.source_date_epoch,
@@ -190,12 +189,6 @@ class ScriptedBuilder(Script):
         await self.act("forget_disk")
         self.forgotten.append(disk.key)
 
-    @activity.defn(name="bakery.build_image")
-    async def build_image(self, bake: ResolvedBake) -> BuiltBake:
-        await self.act("build_image")
-        layer = _layer(bake.bake_key)
-        return BuiltBake(digest=_digest(bake.bake_key), app_layer=layer, size=10, build_seconds=0.1)
-
 
 @dataclass
 class ScriptedArchives(Script):
@@ -236,5 +229,6 @@ def _digest(seed: str) -> str:
     return digest_of(seed.encode())
 
 
-def _layer(seed: str) -> Layer:
+def layer_of(seed: str) -> Layer:
+    """A layer that lies nowhere."""
     return Layer(digest=_digest(seed), diff_id=_digest(seed), size=10)

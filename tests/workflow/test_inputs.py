@@ -22,6 +22,8 @@ SPECS: dict[str, dict[str, Any]] = {
         "base": "baseos:stable",
         "artifacts": [{"type": "deb", "sha256": "0" * 64, "filename": "x.deb"}],
     },
+    "BakeDistribution": {"bake_key": "0" * 64, "region": "eu-west-1"},
+    "BakerySweep": {"dry_run": True},
     "ContainerTask": task("exit", "0"),
     "BatchJob": job("exit", "0", size=1),
     "Host": {"host_id": "h9", "cpu": 1, "memory": "1GiB"},

@@ -21,6 +21,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.bake_amis import BakedAmiActivities
 from activities.baseos_amis import AmiActivities
 from fleetwide.errors import ImageNotFound
 from fleetwide.models.containers import AttemptResult, EndReason, HostSpec, RunContainer
@@ -35,8 +36,10 @@ from fleetwide.store.session import Store
 from fleetwide.temporal.converter import data_converter
 from fleetwide.temporal.search_attributes import ALL
 from fleetwide.temporal.worker import WorkerRole, make_worker
+from tests.workflow.baked_clouds import BakedCloud
 from tests.workflow.clouds import ScriptedCloud
-from tests.workflow.scripted import ScriptedArchives, ScriptedBuilder
+from tests.workflow.scripted import Script, ScriptedArchives, ScriptedBuilder
+from tests.workflow.scripted_bakes import ScriptedBakes
 from workers.placing import Placer
 from workers.registry import WORKFLOWS, control_activities
 
@@ -140,6 +143,8 @@ class World:
     builder: ScriptedBuilder
     cloud: ScriptedCloud
     archives: ScriptedArchives
+    bakes: ScriptedBakes
+    baked: BakedCloud
     environment: WorkflowEnvironment
 
     async def start(self, type_: str, spec: Any, workflow_id: str) -> WorkflowHandle[Any, Any]:
@@ -186,11 +191,13 @@ async def world(
         host, builder = ScriptedHost(), ScriptedBuilder()
         cloud = ScriptedCloud(steps=builder.steps)  # one order of all steps
         archives = ScriptedArchives(builder=builder)
+        bakes = ScriptedBakes(builder.fail_at, builder.stuck_at, builder.deaf_at, builder.steps)
+        baked = BakedCloud(cloud.fail_at, cloud.stuck_at, cloud.deaf_at, builder.steps)
         control = control_activities(Settings(), store, registry)
         roles = (
-            WorkerRole("control", WORKFLOWS, with_cloud(control, cloud)),
+            WorkerRole("control", WORKFLOWS, with_cloud(control, cloud, baked)),
             WorkerRole("builder", activities=[
-                *builder.activities(), *archives.activities(),
+                *builder.activities(), *archives.activities(), *bakes.activities(),
             ]),
             WorkerRole(f"host.{HOST}", activities=[
                 host.run_container, host.describe, host.watch,
@@ -200,13 +207,16 @@ async def world(
             await stack.enter_async_context(make_worker(environment.client, role))
         placing = asyncio.create_task(_place(Placer(store, environment.client)))
         stack.callback(placing.cancel)
-        yield World(environment.client, store, host, builder, cloud, archives, environment)
+        yield World(
+            environment.client, store, host, builder, cloud, archives, bakes, baked, environment
+        )
 
 
-def with_cloud(control: list[Callable[..., Any]], cloud: ScriptedCloud) -> list[Callable[..., Any]]:
+def with_cloud(control: list[Callable[..., Any]], *clouds: Script) -> list[Callable[..., Any]]:
     """The control activities, with those that need EC2 replaced."""
-    ours = [one for one in control if not isinstance(one.__self__, AmiActivities)]  # type: ignore[attr-defined]
-    return [*ours, *cloud.activities()]
+    real = (AmiActivities, BakedAmiActivities)
+    ours = [one for one in control if not isinstance(one.__self__, real)]  # type: ignore[attr-defined]
+    return [*ours, *(one for cloud in clouds for one in cloud.activities())]
 
 
 async def _environment(skipping: bool, dynamic: tuple[str, ...]) -> WorkflowEnvironment:

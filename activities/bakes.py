@@ -1,0 +1,200 @@
+"""Bakes on a builder: dependencies, layer, smoke test, push, documents.
+
+The builder is root on its own machine and may push to the registry. Until a bake has passed its
+tests, its layer lies in the object store and nothing of it in the registry.
+"""
+
+import time
+from pathlib import Path
+
+from temporalio import activity
+
+from activities.bake_bench import BakeBench, run_id
+from activities.progress import heartbeat
+from fleetwide.bakery.defaults import default_env
+from fleetwide.bakery.rebase import is_rebaseable
+from fleetwide.errors import NotFound
+from fleetwide.models.bake_amis import SweepLayers
+from fleetwide.models.bakes import (
+    BuiltLayer,
+    Dependency,
+    DocumentBake,
+    LayerRequest,
+    PushedBake,
+    ResolvedBake,
+    SmokeReport,
+    WithdrawBake,
+)
+from fleetwide.models.os_releases import Attachment
+from fleetwide.providers.bake_documents import publish_bake_documents, spdx_delta
+from fleetwide.providers.base_cache import BaseCache
+from fleetwide.providers.compress import compress_layer
+from fleetwide.providers.dependencies import DependencyRequest, resolve_dependencies
+from fleetwide.providers.distribution import RegistryClient
+from fleetwide.providers.document_archive import Archive
+from fleetwide.providers.images import push_bake, upload_layer
+from fleetwide.providers.layers import write_layer
+from fleetwide.providers.lint_payload import check_payload, load_policy
+from fleetwide.providers.objects import ObjectStore
+from fleetwide.providers.payloads import PayloadInputs, make_payload
+from fleetwide.providers.progress import span
+from fleetwide.providers.signing import load_or_create_key
+from fleetwide.providers.smoke_tests import SmokeRequest, smoke_test
+from fleetwide.registry.digests import digest_of
+from fleetwide.settings import Settings
+
+LAYERS = "bakery/layers/"
+
+
+def layer_key(run: str) -> str:
+    """Where the layer of a run lies until the bake has passed its tests."""
+    return f"{LAYERS}{run}.tar.gz"
+
+
+class BakeActivities:
+    """One per builder: its caches are shared by all bakes that run on it."""
+
+    def __init__(self, settings: Settings, registry: RegistryClient, objects: ObjectStore) -> None:
+        self.settings = settings
+        self.root = settings.builder_dir.absolute()
+        self.registry = registry
+        self.objects = objects
+        self.bases = BaseCache(self.root / "bases", registry)
+        self.benches = BakeBench(self.root, registry, objects)
+
+    @activity.defn(name="bakery.resolve_dependencies", no_thread_cancel_exception=True)
+    def resolve_dependencies(self, bake: ResolvedBake) -> list[Dependency]:
+        """What the artifacts need beyond the base and each other, to the byte."""
+        with self.benches.open("resolving") as bench:
+            progress = bench.progress
+            request = DependencyRequest(
+                bake=bake,
+                artifacts=self.benches.artifacts(bake, bench, span(progress, 0.0, 0.4)),
+                base=self.bases.rootfs(bake.base, span(progress, 0.4, 0.6)),
+                lock=self.benches.lock(bake),
+                folder=self.root / "apt",
+            )
+            found = resolve_dependencies(request, span(progress, 0.6, 1.0))
+            for one in found:
+                bench.log.line(f"needs {one.kind} {one.name} {one.version}")
+        return found
+
+    @activity.defn(name="bakery.build_layer", no_thread_cancel_exception=True)
+    def build_layer(self, bake: ResolvedBake) -> BuiltLayer:
+        """Make the bake's own layer and look it over; it waits in the object store.
+
+        Raises:
+            ArtifactRejected: an artifact is not what it says, or cannot be installed.
+            InstallFailed: an artifact's own script failed.
+            PolicyRefused: the image would break a rule of the bakery policy.
+        """
+        started = time.monotonic()
+        with self.benches.open("building") as bench:
+            progress = bench.progress
+            inputs = PayloadInputs(
+                bake=bake,
+                artifacts=self.benches.artifacts(bake, bench, span(progress, 0.0, 0.2)),
+                dependencies=self.benches.dependencies(bake, bench, span(progress, 0.2, 0.3)),
+                base=self.bases.rootfs(bake.base, span(progress, 0.3, 0.4)),
+            )
+            workdir = bench.folder / "payload"
+            workdir.mkdir()
+            payload = make_payload(inputs, workdir, span(progress, 0.4, 0.7))
+            tar, packed_tar = bench.folder / "layer.tar", bench.folder / "layer.tar.gz"
+            write_layer(payload.entries, tar, span(progress, 0.7, 0.8))
+            packed = compress_layer(tar, packed_tar, span(progress, 0.8, 0.9))
+            policy, size = load_policy(self.settings), packed.layer.size
+            looking = span(progress, 0.9, 1.0)
+            findings = check_payload(bake, payload, inputs.base, size, policy, looking)
+            for found in findings:
+                bench.log.line(f"{found.severity}: {found.rule}: {found.where}: {found.message}")
+            self.objects.put_file(layer_key(run_id()), packed_tar)
+        return BuiltLayer(
+            layer=packed.layer,
+            uncompressed_size=packed.uncompressed_size,
+            entries=len(payload.entries),
+            rebaseable=is_rebaseable(payload.entries, bake.spec.name),
+            python=payload.python,
+            packages=payload.packages,
+            findings=findings,
+            build_seconds=round(time.monotonic() - started, 3),
+        )
+
+    @activity.defn(name="bakery.smoke_test", no_thread_cancel_exception=True)
+    def smoke_test(self, request: LayerRequest) -> SmokeReport:
+        """Start the image for real.
+
+        Raises:
+            SmokeTestFailed: it does not start as it should.
+        """
+        bake = request.bake
+        with self.benches.open("testing") as bench:
+            layer = bench.folder / "layer.tar.gz"
+            self._fetch_layer(request, layer)
+            workdir = bench.folder / "smoke"
+            workdir.mkdir()
+            smoke = SmokeRequest(
+                bake=bake,
+                base=self.bases.rootfs(bake.base, span(bench.progress, 0.0, 0.3)),
+                layer=layer,
+                env=default_env(bake),
+                workdir=workdir,
+            )
+            report = smoke_test(smoke, span(bench.progress, 0.3, 1.0), bench.log.write)
+            bench.log.line(f"smoke test: {report.how}")
+        return report
+
+    @activity.defn(name="bakery.push_image", no_thread_cancel_exception=True)
+    def push_image(self, request: LayerRequest) -> PushedBake:
+        """Push layer, config and manifest under the version's tag; done twice it is done once."""
+        bake, built = request.bake, request.built
+        with self.benches.open("publishing") as bench:
+            if not self.registry.blob_exists(bake.repository, built.layer.digest):
+                layer = bench.folder / "layer.tar.gz"
+                self._fetch_layer(request, layer)
+                upload_layer(self.registry, bake.repository, layer, built.layer, bench.progress)
+            sbom = digest_of(spdx_delta(bake, built, self.objects))
+            pushed = push_bake(self.registry, bake, built.layer, default_env(bake), sbom)
+            bench.log.line(f"pushed {bake.repository}@{pushed.digest}")
+        self.objects.delete(layer_key(run_id()))
+        return pushed
+
+    @activity.defn(name="bakery.write_documents", no_thread_cancel_exception=True)
+    def write_documents(self, request: DocumentBake) -> list[Attachment]:
+        """SBOMs, provenance and signature: into the object store, and to the image as referrers."""
+        info = activity.info()
+        key = load_or_create_key(self.settings.signing_key)
+        archive = Archive(self.registry, self.objects, key)
+        invocation = f"{info.workflow_id}/{info.workflow_run_id}"
+        return publish_bake_documents(request, invocation, archive, heartbeat)
+
+    @activity.defn(name="bakery.withdraw")
+    def withdraw(self, request: WithdrawBake) -> None:
+        """Remove what a bake that came to nothing has made; an earlier image of its stays."""
+        self.objects.delete(layer_key(run_id()))
+        bake, digest = request.bake, request.digest
+        known = bake.cached.digest if bake.cached else None
+        if digest is not None and digest != known:
+            self.registry.delete_manifest(bake.repository, digest)
+
+    @activity.defn(name="bakery.sweep_layers")
+    def sweep_layers(self, request: SweepLayers) -> list[str]:
+        """Remove the layers of bakes that were cut off; what was removed."""
+        keep = {layer_key(run) for run in request.keep}
+        lost = [one.key for one in self.objects.list(LAYERS) if one.key not in keep]
+        for key in lost if not request.dry_run else []:
+            self.objects.delete(key)
+        return lost
+
+    def _fetch_layer(self, request: LayerRequest, target: Path) -> None:
+        """The layer of this run, or one that lies in the registry from an earlier bake."""
+        try:
+            self.objects.get_file(layer_key(run_id()), target)
+        except NotFound:
+            layer = request.built.layer
+            with (
+                self.registry.stream_blob(request.bake.repository, layer.digest) as pieces,
+                target.open("wb") as writer,
+            ):
+                for piece in pieces:
+                    writer.write(piece)

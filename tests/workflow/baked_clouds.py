@@ -1,0 +1,74 @@
+"""A stand-in for EC2 as bakes use it: every step in no time, its faults and hangs settable."""
+
+from dataclasses import dataclass, field
+
+from temporalio import activity
+
+from fleetwide.bakery.vm_tags import vm_name
+from fleetwide.errors import InvalidInput
+from fleetwide.models.bake_amis import (
+    DropBakedAmis,
+    FindBakedAmi,
+    RegisterBakedAmi,
+    RetagAmis,
+    SweepBakes,
+)
+from fleetwide.models.os_releases import AmiImage
+from fleetwide.models.os_steps import CopyAmi, ShareAmi
+from tests.workflow.scripted import Script
+
+
+@dataclass
+class BakedCloud(Script):
+    """An EC2 that keeps the AMIs of bakes by region."""
+
+    amis: dict[str, AmiImage] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
+    tags: dict[str, str] = field(default_factory=dict)
+    sweeps: list[SweepBakes] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)
+    """Regions that take no copy."""
+
+    @activity.defn(name="bakery.register_ami")
+    async def register_ami(self, request: RegisterBakedAmi) -> AmiImage:
+        region, name = request.snapshot.region, vm_name(request.bake)
+        made = AmiImage(region=region, image_id=f"ami-{region}", snapshot_id="snap-1", name=name)
+        self.amis[region] = made
+        await self.act("register_baked_ami")
+        return made
+
+    @activity.defn(name="bakery.copy_ami")
+    async def copy_ami(self, request: CopyAmi) -> AmiImage:
+        await self.act("copy_baked_ami")
+        region = request.region
+        if region in self.away:
+            raise InvalidInput(f"{region} takes no copies")
+        made = request.source.model_copy(update={"region": region, "image_id": f"ami-{region}"})
+        self.amis[region] = made
+        return made
+
+    @activity.defn(name="bakery.share_ami")
+    async def share_ami(self, request: ShareAmi) -> None:
+        await self.act("share_baked_ami")
+        self.shared.add(request.ami.region)
+
+    @activity.defn(name="bakery.find_ami")
+    async def find_ami(self, query: FindBakedAmi) -> AmiImage | None:
+        return self.amis.get(query.region)
+
+    @activity.defn(name="bakery.retag_amis")
+    async def retag_amis(self, request: RetagAmis) -> None:
+        await self.act("retag_amis")
+        self.tags = dict(request.tags)
+
+    @activity.defn(name="bakery.drop_amis")
+    async def drop_amis(self, request: DropBakedAmis) -> None:
+        await self.act("drop_baked_amis")
+        for region, ami in list(self.amis.items()):
+            if ami.image_id not in request.keep:
+                del self.amis[region]
+
+    @activity.defn(name="bakery.sweep_cloud")
+    async def sweep_cloud(self, request: SweepBakes) -> list[str]:
+        self.sweeps.append(request)
+        return ["snapshot snap-lost in eu-west-1"]

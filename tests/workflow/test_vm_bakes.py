@@ -1,0 +1,114 @@
+"""The VM face of bakes and its way into regions, with a scripted builder and cloud."""
+
+from typing import Any
+
+import pytest
+
+from fleetwide.models.bakes import BakeState
+from fleetwide.store import images
+from tests.workflow.os_lines import BOTH, build, cancel, failure, until_step
+from tests.workflow.test_bakes import BAKE, bake, row_of, upload
+from tests.workflow.world import World
+
+VM: dict[str, Any] = {
+    **BAKE,
+    "targets": ["container", "vm"],
+    "ami": {"regions": ["eu-west-1", "us-east-2"], "accounts": ["1" * 12]},
+}
+
+
+@pytest.fixture
+async def ready(plane: World) -> World:
+    """A plane with a stable base that has both faces, and an uploaded artifact."""
+    await (await build(plane, **BOTH)).execute_update("promote", {})
+    await upload(plane)
+    return plane
+
+
+async def test_both_faces_are_baked_and_the_ami_is_in_every_region(ready: World) -> None:
+    image = await bake(ready, "bake/1", VM)
+    assert image["digest"]
+    assert image["disk"]["digest"]
+    regions = {one["region"]: one["state"] for one in image["regions"]}
+    assert regions == {"eu-west-1": "available", "us-east-2": "available"}
+    assert sorted(one["region"] for one in image["amis"]) == ["eu-west-1", "us-east-2"]
+    assert ready.baked.shared == {"eu-west-1", "us-east-2"}
+    assert [stage["stage"] for stage in row_of(ready, "bake/1").stages][-2:] == [
+        "distributing",
+        "available",
+    ]
+
+
+async def test_a_vm_alone_has_no_container_image(ready: World) -> None:
+    image = await bake(ready, "bake/1", VM, targets=["vm"])
+    assert (image["digest"], image["built"], image["smoke"]) == (None, None, None)
+    assert "push_image" not in ready.builder.steps
+
+
+async def test_the_vm_is_booted_when_it_is_asked_for(ready: World) -> None:
+    image = await bake(ready, "bake/1", VM, ami={**VM["ami"], "boot_test": True})
+    assert image["boot"]["passed"]
+    first = ready.builder.steps.index("boot_disk")
+    assert first < ready.builder.steps.index("push_image")
+
+
+async def test_a_base_without_a_disk_is_told(plane: World) -> None:
+    await (await build(plane)).execute_update("promote", {})
+    await upload(plane)
+    told = await failure(await plane.start("Bake", VM, "bake/1"))
+    assert (told.type, "has no vm face" in told.message) == ("NotFound", True)
+
+
+async def test_a_region_that_fails_costs_no_build_and_is_run_again_alone(ready: World) -> None:
+    ready.baked.away.add("us-east-2")
+    image = await bake(ready, "bake/1", VM)
+    regions = {one["region"]: one["state"] for one in image["regions"]}
+    assert regions == {"eu-west-1": "available", "us-east-2": "failed"}
+    assert row_of(ready, "bake/1").state == BakeState.AVAILABLE
+    ready.baked.away.clear()
+    request = {"bake_key": image["bake_key"], "region": "us-east-2"}
+    await (await ready.start("BakeDistribution", request, "again")).result()
+    with ready.store.read() as session:
+        found = images.by_key(session, image["bake_key"])
+    assert found is not None
+    assert {one.region: one.state for one in found.regions}["us-east-2"] == "available"
+    assert ready.builder.steps.count("build_disk") == 1
+
+
+async def test_other_metadata_tag_the_amis_anew(ready: World) -> None:
+    await bake(ready, "bake/1", VM)
+    await bake(ready, "bake/2", VM, owner="me")
+    assert ready.baked.tags["owner"] == "me"
+    assert ready.builder.steps.count("build_disk") == 1
+
+
+@pytest.mark.parametrize("step", ["build_disk", "upload_baked_disk", "register_baked_ami"])
+async def test_cancel_takes_away_what_is_in_the_cloud(ready: World, step: str) -> None:
+    (ready.cloud if step == "register_baked_ami" else ready.builder).stuck_at.add(step)
+    handle = await ready.start("Bake", VM, "bake/c")
+    await until_step(ready, step)
+    await cancel(ready, handle)
+    assert ready.baked.amis == {}
+    assert ready.builder.steps[-2:] == ["drop_baked_amis", "drop_baked_upload"]
+
+
+async def test_a_distribution_of_what_is_no_ami_is_refused(ready: World) -> None:
+    image = await bake(ready, "bake/1")
+    request = {"bake_key": image["bake_key"], "region": "us-east-2"}
+    told = await failure(await ready.start("BakeDistribution", request, "none"))
+    assert told.type == "NotFound"
+
+
+async def test_a_sweep_leaves_what_runs_and_what_is_in_the_books(ready: World) -> None:
+    await bake(ready, "bake/done", VM)
+    ready.builder.stuck_at.add("build_disk")
+    handle = await ready.start("Bake", {**VM, "version": "2"}, "bake/at-work")
+    await until_step(ready, "build_disk", 2)
+    report = await (await ready.start("BakerySweep", {"dry_run": False}, "sweep")).result()
+    assert report["layers"] == ["bakery/layers/lost.tar.gz"]
+    assert report["cloud"] == ["snapshot snap-lost in eu-west-1"]
+    [sweep] = ready.baked.sweeps
+    assert sweep.regions == ["eu-west-1", "us-east-2"]
+    assert {"bake/done", "bake/at-work"} <= {*sweep.keep}
+    assert ready.bakes.kept == [row_of(ready, "bake/at-work").run_id]
+    await cancel(ready, handle)

@@ -1,0 +1,137 @@
+"""The steps of a bake as calls of activities."""
+
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.workflow import ActivityCancellationType
+
+with workflow.unsafe.imports_passed_through():
+    from activities.bakery import ImageActivities
+    from activities.bakes import BakeActivities
+    from fleetwide.models.bakery import BakeSpec
+    from fleetwide.models.bakes import (
+        BakeBooking,
+        BakedImage,
+        BuiltLayer,
+        Dependency,
+        DocumentBake,
+        LayerRequest,
+        PinDependencies,
+        PushedBake,
+        RecordImage,
+        ResolvedBake,
+        SmokeReport,
+        WithdrawBake,
+    )
+    from fleetwide.models.os_releases import Attachment
+
+from workflows.policies import BOOKING_TIMEOUT, BUILD_HEARTBEAT, BUILDER, BUILDS, PERSISTENT
+
+BAKE_LIMIT = timedelta(hours=1)
+
+
+async def on_builder(activity: Any, argument: Any, summary: str) -> Any:
+    """A long step on a builder; a cancel is over when its compensation is."""
+    return await workflow.execute_activity_method(
+        activity,
+        argument,
+        task_queue=BUILDER,
+        start_to_close_timeout=BAKE_LIMIT,
+        heartbeat_timeout=BUILD_HEARTBEAT,
+        retry_policy=BUILDS,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=summary,
+    )
+
+
+async def on_books(activity: Any, argument: Any, summary: str) -> Any:
+    """A light step on the database: it must get done, however long the database is away."""
+    return await workflow.execute_activity_method(
+        activity,
+        argument,
+        start_to_close_timeout=BOOKING_TIMEOUT,
+        retry_policy=PERSISTENT,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=summary,
+    )
+
+
+async def resolve(spec: BakeSpec) -> ResolvedBake:
+    """The request with its base pinned; its dependencies too where they are known already."""
+    bake: ResolvedBake = await on_books(
+        ImageActivities.resolve_bake, spec, f"resolve {spec.base} and compute the bake key"
+    )
+    return bake
+
+
+async def pin(bake: ResolvedBake) -> ResolvedBake:
+    """Find out what the artifacts need, once for each request."""
+    found: list[Dependency] = await on_builder(
+        BakeActivities.resolve_dependencies, bake, "find out what the artifacts need"
+    )
+    pinned: ResolvedBake = await on_books(
+        ImageActivities.pin_dependencies,
+        PinDependencies(bake=bake, dependencies=found),
+        f"pin {len(found)} dependencies",
+    )
+    return pinned
+
+
+async def build_layer(bake: ResolvedBake) -> BuiltLayer:
+    spec = bake.spec
+    kind = spec.artifacts[0].type
+    built: BuiltLayer = await on_builder(
+        BakeActivities.build_layer,
+        bake,
+        f"put {len(spec.artifacts)} {kind} onto {bake.base.name} {bake.base.version}",
+    )
+    return built
+
+
+async def smoke_test(bake: ResolvedBake, built: BuiltLayer) -> SmokeReport:
+    report: SmokeReport = await on_builder(
+        BakeActivities.smoke_test, LayerRequest(bake=bake, built=built), "start the image"
+    )
+    return report
+
+
+async def push(bake: ResolvedBake, built: BuiltLayer) -> PushedBake:
+    pushed: PushedBake = await on_builder(
+        BakeActivities.push_image,
+        LayerRequest(bake=bake, built=built),
+        f"push {bake.repository} {bake.spec.version}",
+    )
+    return pushed
+
+
+async def write_documents(request: DocumentBake) -> list[Attachment]:
+    found: list[Attachment] = await on_builder(
+        BakeActivities.write_documents, request, "write SBOMs and signed provenance"
+    )
+    return found
+
+
+async def withdraw(bake: ResolvedBake, digest: str | None) -> None:
+    """Nothing stays of a layer that never became an image."""
+    request = WithdrawBake(bake=bake, digest=digest)
+    await on_builder(BakeActivities.withdraw, request, "remove what was built")
+
+
+async def record(bake: ResolvedBake, image: BakedImage) -> BakedImage:
+    recorded: BakedImage = await on_books(
+        ImageActivities.record_image,
+        RecordImage(bake=bake, image=image),
+        f"record {image.name} {image.version}",
+    )
+    return recorded
+
+
+async def book(booking: BakeBooking) -> None:
+    """One event in the history: where the bake stands is for people to read."""
+    await workflow.execute_local_activity_method(
+        ImageActivities.book_bake,
+        booking,
+        start_to_close_timeout=BOOKING_TIMEOUT,
+        retry_policy=PERSISTENT,
+    )
