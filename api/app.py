@@ -18,7 +18,9 @@ from api.routers import (
     batch,
     containers,
     events,
+    images,
     operations,
+    recipes,
     registry,
 )
 from fleetwide import __version__
@@ -37,6 +39,8 @@ ROUTERS = (
     baseos_details,
     baseos_lines,
     bakery,
+    images,
+    recipes,
     containers,
     batch,
     registry,

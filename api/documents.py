@@ -6,12 +6,13 @@ from urllib.parse import quote
 from sqlmodel import Session
 
 from api.links import links_of, ui_page
-from fleetwide.models.bakery import BakedImage
+from fleetwide.models.bakes import BakedImage, BakeFailure, BakeState, StageTime
 from fleetwide.models.base import Waiting
 from fleetwide.models.batch import BatchState
 from fleetwide.models.containers import AttemptKey, AttemptResult, EndReason, TaskState
 from fleetwide.models.documents import (
     AttemptDocument,
+    BakeDocument,
     ChannelDocument,
     EventDocument,
     HostDocument,
@@ -26,6 +27,7 @@ from fleetwide.settings import Settings
 from fleetwide.store import children, jobs, releases
 from fleetwide.store.tables import (
     AttemptRow,
+    BakeRow,
     ChannelRow,
     EventRow,
     HostRow,
@@ -69,6 +71,32 @@ def image_document(settings: Settings, row: ImageRow) -> ImageDocument:
     image = BakedImage.model_validate(row.image)
     links = links_of(settings, row.workflow_id, "")
     return ImageDocument(**image.model_dump(), owner=row.owner, links=links)
+
+
+def bake_document(settings: Settings, row: BakeRow) -> BakeDocument:
+    page = f"/v1/bakes/{row.bake_key}"
+    links = {
+        **links_of(settings, row.workflow_id, row.run_id),
+        "self": page,
+        "logs": f"{page}/logs",
+        "why": f"{page}/why",
+    }
+    return BakeDocument(
+        bake_key=row.bake_key,
+        request_key=row.request_key,
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        name=row.name,
+        version=row.version,
+        base=str(row.inputs.get("base", "")),
+        owner=row.owner,
+        state=BakeState(row.state),
+        stages=[StageTime.model_validate(stage) for stage in row.stages],
+        failure=BakeFailure.model_validate(row.failure) if row.failure else None,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        links=links,
+    )
 
 
 def attempt_document(row: AttemptRow) -> AttemptDocument:

@@ -55,6 +55,9 @@ SCHEDULE: dict[str, Example] = {
         "value": {"spec": _OS, "daily_at": "03:00", "security_minutes": 15, "retention": True},
     }
 }
+REBASE: dict[str, Example] = {
+    "stable": {"summary": "Onto the release that is stable now", "value": {"base": "baseos:stable"}}
+}
 BAKE_SPEC: dict[str, Example] = {
     "wheel": {
         "summary": "A Python wheel onto the stable base",
@@ -70,6 +73,22 @@ BAKE_SPEC: dict[str, Example] = {
                 }
             ],
             "entrypoint": ["hello"],
+        },
+    }
+}
+RECIPE: dict[str, Example] = {
+    "service": {
+        "summary": "How a Python service starts, and what it must tell",
+        "value": {
+            "name": "python-service",
+            "parameters": {
+                "module": {"description": "what `python3 -m` runs"},
+                "port": {"type": "integer", "default": "8080"},
+            },
+            "entrypoint": ["/usr/bin/python3", "-m", "${module}"],
+            "env": {"PORT": "${port}"},
+            "init": True,
+            "owner": "platform-team",
         },
     }
 }

@@ -1,37 +1,41 @@
-"""Bakery: artifacts, bakes and baked images."""
+"""Bakery: artifacts and bakes."""
 
-from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
-from temporalio.common import WorkflowIDReusePolicy
 
+from api import bakes as admission
 from api import lifecycles
+from api.bake_logs import bake_log
 from api.deps import LimitQuery, Platform, PlatformDep, WaitQuery
-from api.documents import image_document
+from api.documents import bake_document, image_document
 from api.examples import BAKE_SPEC, KILL
-from api.lifecycles import Start
+from api.routers.containers import IdempotencyKey
 from api.starts import answer, start_and_answer
 from api.uploads import receive
-from fleetwide.errors import InvalidInput, NotFound
+from fleetwide.bakery.keys import differences
+from fleetwide.errors import NotFound
 from fleetwide.models.bakery import BakeSpec
+from fleetwide.models.bakes import BakeState
 from fleetwide.models.base import SHA256_PATTERN
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.documents import (
     ArtifactDocument,
+    BakeDocument,
     ImageDocument,
+    InputChange,
     Operation,
-    OperationStatus,
     Page,
+    WhyDocument,
 )
-from fleetwide.store import bakes, images
-from fleetwide.store.tables import ImageRow
-from fleetwide.temporal import search_attributes as attributes
+from fleetwide.store import bakes
+from fleetwide.store.tables import BakeRow, ImageRow
 
 router = APIRouter(prefix="/v1", tags=["bakery"])
 
 BakeKey = Annotated[str, Path(pattern=SHA256_PATTERN)]
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
 
 
 @router.post("/artifacts", status_code=201)
@@ -47,65 +51,96 @@ async def bake(
     platform: PlatformDep,
     response: Response,
     spec: Annotated[BakeSpec, Body(openapi_examples=BAKE_SPEC)],
+    idempotency_key: IdempotencyKey = None,
     wait: WaitQuery = 0,
 ) -> Operation:
     """Bake artifacts onto a base. What was baked before is answered with its image at once."""
-    key, known = await run_in_threadpool(_admit, platform, spec)
-    if known is not None:
+    admitted = await run_in_threadpool(admission.admit, platform, spec)
+    if idempotency_key is not None:
+        known = await run_in_threadpool(admission.with_token, platform, admitted, idempotency_key)
+        if known != admission.start_of(admitted).workflow_id:
+            return await answer(platform, response, known)
+    if admitted.image is not None:
         response.status_code = 200
-        return _finished(known)
-    return await start_and_answer(platform, response, _start_of(spec, key), wait)
+        return admission.finished(admitted.image)
+    return await start_and_answer(platform, response, admission.start_of(admitted), wait)
 
 
-def _admit(platform: Platform, spec: BakeSpec) -> tuple[str, ImageDocument | None]:
-    """The bake key, once base and artifacts are known to exist, and the image if it is there."""
+@router.get("/bakes")
+def list_bakes(
+    platform: PlatformDep,
+    name: str | None = None,
+    state: BakeState | None = None,
+    cursor: Annotated[int | None, Query(ge=1, description="next of the page before")] = None,
+    limit: LimitQuery = 50,
+) -> Page[BakeDocument]:
+    """Runs of bakes, newest first."""
     with platform.store.read() as session:
-        resolved = bakes.resolve(session, spec)
-    return resolved.bake_key, _find(platform, resolved.bake_key)
-
-
-def _find(platform: Platform, key: str) -> ImageDocument | None:
-    with platform.store.read() as session:
-        row = session.get(ImageRow, key)
-        return image_document(platform.settings, row) if row else None
-
-
-def _finished(image: ImageDocument) -> Operation:
-    return Operation(
-        id=image.bake_key,
-        workflow_id=image.workflow_id,
-        run_id="",
-        workflow_type="Bake",
-        status=OperationStatus.COMPLETED,
-        summary=f"{image.name} {image.version} onto {image.base_name}:{image.base_version}",
-        closed_at=image.created_at,
-        result=image.model_dump(mode="json", exclude={"links", "owner"}),
-        links=image.links,
-    )
-
-
-def _start_of(spec: BakeSpec, key: str) -> Start:
-    return Start(
-        workflow_type="Bake",
-        workflow_id=f"bake/{key}",
-        spec=spec,
-        summary=f"{spec.name} {spec.version} onto {spec.base}",
-        reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-        attributes=attributes.pairs(
-            {
-                attributes.APP: spec.name,
-                attributes.OWNER: spec.owner,
-                attributes.PRODUCT: "bakery",
-            }
-        ),
-    )
+        rows = bakes.listing(session, name=name, state=state, before_id=cursor, limit=limit)
+        items = [bake_document(platform.settings, row) for row in rows]
+    return Page(items=items, next=str(rows[-1].id) if len(rows) == limit else None)
 
 
 @router.get("/bakes/{key}")
 async def get_bake(platform: PlatformDep, key: BakeKey) -> Operation:
     """A bake by its key: running, failed, or with its image."""
-    known = await run_in_threadpool(_find, platform, key)
-    return _finished(known) if known else await lifecycles.operation(platform, f"bake/{key}")
+    image, row = await run_in_threadpool(_find, platform, key)
+    if image is not None and (row is None or row.state in _SETTLED):
+        return admission.finished(image)
+    workflow_id = row.workflow_id if row else f"bake/{key}"
+    return await lifecycles.operation(platform, workflow_id)
+
+
+# A key that was baked, and no newer run of it is at work or failed.
+_SETTLED = frozenset({BakeState.AVAILABLE, BakeState.CACHED})
+
+
+def _find(platform: Platform, key: str) -> tuple[ImageDocument | None, BakeRow | None]:
+    with platform.store.read() as session:
+        row = bakes.find(session, key)
+        image = session.get(ImageRow, row.bake_key if row else key)
+        return image_document(platform.settings, image) if image else None, row
+
+
+@router.get("/bakes/{key}/status")
+def get_status(platform: PlatformDep, key: BakeKey) -> BakeDocument:
+    """The newest run of a bake: its stages with their times, and why it failed."""
+    return bake_document(platform.settings, _must_find(platform, key))
+
+
+@router.get("/bakes/{key}/why")
+def why(platform: PlatformDep, key: BakeKey) -> WhyDocument:
+    """Which inputs of the key differ from the application's bake before."""
+    row = _must_find(platform, key)
+    with platform.store.read() as session:
+        last = bakes.before(session, row)
+    changed = differences(last.inputs, row.inputs) if last else []
+    return WhyDocument(
+        bake_key=row.bake_key,
+        before=last.bake_key if last else None,
+        changes=[InputChange(input=name, before=old, after=new) for name, old, new in changed],
+    )
+
+
+@router.get("/bakes/{key}/logs")
+async def get_logs(
+    platform: PlatformDep,
+    key: BakeKey,
+    *,
+    follow: bool = False,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """The bake's log, as text or, with ``follow``, as server-sent events to its end."""
+    row = await run_in_threadpool(_must_find, platform, key)
+    return await bake_log(platform, row.run_id, follow=follow, last_id=last_event_id)
+
+
+def _must_find(platform: Platform, key: str) -> BakeRow:
+    with platform.store.read() as session:
+        row = bakes.find(session, key)
+    if row is None:
+        raise NotFound(f"there is no bake {key}", hint="fleetwide bake list")
+    return row
 
 
 @router.post("/bakes/{key}/cancel", status_code=202)
@@ -116,37 +151,7 @@ async def cancel_bake(
     request: Annotated[KillRequest, Body(openapi_examples=KILL)],
 ) -> Operation:
     """Stop a bake; nothing half-made is left in the registry."""
-    await lifecycles.cancel(platform, f"bake/{key}", request.reason)
-    return await answer(platform, response, f"bake/{key}")
-
-
-@router.get("/images")
-def list_images(
-    platform: PlatformDep,
-    name: str | None = None,
-    base_digest: str | None = None,
-    cursor: Annotated[datetime | None, Query(description="next of the page before")] = None,
-    limit: LimitQuery = 50,
-) -> Page[ImageDocument]:
-    """Baked images, newest first; ``base_digest`` finds all that stand on one OS release."""
-    if cursor is not None and cursor.tzinfo is None:
-        raise InvalidInput.for_field("cursor", "must be the next of an earlier page")
-    with platform.store.read() as session:
-        rows = images.listing(
-            session, name=name, base_digest=base_digest, before=cursor, limit=limit
-        )
-        items = [image_document(platform.settings, row) for row in rows]
-    full = len(rows) == limit
-    return Page(items=items, next=rows[-1].created_at.isoformat() if full else None)
-
-
-@router.get("/images/{name}/{version}")
-def get_image(platform: PlatformDep, name: str, version: str) -> ImageDocument:
-    """The newest image of that name and version."""
-    with platform.store.read() as session:
-        for row in images.listing(session, name=name, limit=200):
-            if version in (row.version, row.digest):
-                return image_document(platform.settings, row)
-    raise NotFound(
-        f"there is no image {name} {version}", hint=f"fleetwide image list --name {name}"
-    )
+    _, row = await run_in_threadpool(_find, platform, key)
+    workflow_id = row.workflow_id if row else f"bake/{key}"
+    await lifecycles.cancel(platform, workflow_id, request.reason)
+    return await answer(platform, response, workflow_id)

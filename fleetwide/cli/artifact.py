@@ -1,6 +1,10 @@
 """``fleetwide artifact``: deployment artifacts."""
 
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,9 +21,11 @@ if TYPE_CHECKING:
 
 app = noun("Deployment artifacts.")
 
+ELF = b"\x7fELF"
 ENDINGS: dict[str, ArtifactType] = {
     ".deb": ArtifactType.DEB,
     ".whl": ArtifactType.WHEEL,
+    ".zip": ArtifactType.ZIP,
     ".tar": ArtifactType.TARBALL,
     ".tar.gz": ArtifactType.TARBALL,
     ".tgz": ArtifactType.TARBALL,
@@ -38,7 +44,7 @@ def upload(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
     style: Output = Format.TABLE,
 ) -> None:
-    """Upload a .deb, a wheel or a tarball; it is known by its SHA-256 from then on."""
+    """Upload a file to bake; it is known by its SHA-256 from then on."""
     with client() as api:
         document = send(api, file)
     rows = (
@@ -56,11 +62,37 @@ def send(api: "Client", file: Path) -> ArtifactDocument:
         return api.bakery.upload(file, lambda sent: step.update(f"{100 * sent // total} %"))
 
 
+@contextmanager
+def packed(path: Path) -> Iterator[Path]:
+    """The file itself; a folder as a tarball whose bytes depend on the folder's content alone."""
+    if not path.is_dir():
+        yield path
+        return
+    with TemporaryDirectory(prefix="fleetwide-") as folder:
+        target = Path(folder) / f"{path.resolve().name}.tar"
+        with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
+            for below in sorted(path.rglob("*")):
+                archive.add(below, str(below.relative_to(path)), recursive=False, filter=_plain)
+        yield target
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without owner and times, which differ from checkout to checkout."""
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    return entry
+
+
 def type_of(file: Path) -> ArtifactType:
-    """The kind of artifact that the file's ending stands for."""
+    """The kind of artifact that the file's ending, or else its first bytes, stand for."""
     for ending, kind in ENDINGS.items():
         if file.name.endswith(ending):
             return kind
+    with file.open("rb") as reader:
+        start = reader.read(len(ELF))
+    if start == ELF or start.startswith(b"#!"):
+        return ArtifactType.BINARY
     raise InvalidInput(
-        f"{file.name}: the ending tells no kind of artifact; known are {', '.join(ENDINGS)}"
+        f"{file.name}: neither its ending nor its first bytes tell what it is",
+        hint=f"--type, one of: {', '.join(ArtifactType)}",
     )

@@ -161,7 +161,7 @@ class Demo:
         from fleetwide.cli.errands import wait_for_bake  # noqa: PLC0415
         from fleetwide.cli.problems import raise_failure  # noqa: PLC0415
 
-        operation = wait_for_bake(self.api, self.api.bakery.bake(spec).id)
+        operation = wait_for_bake(self.api, self.api.bakery.bake(spec))
         raise_failure(operation)
         return ImageDocument.model_validate({**operation.result, "links": operation.links})
 

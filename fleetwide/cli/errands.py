@@ -70,14 +70,16 @@ def counts_text(counts: Mapping[ChildState, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
-def wait_for_bake(client: "Client", bake_key: str) -> Operation:
+def wait_for_bake(client: "Client", operation: Operation) -> Operation:
     """Wait until the image is there or the bake has failed."""
-    with (
-        going_on(f"fleetwide bake show {bake_key}"),
-        output.step("bake") as step,
-    ):
+    if _operation_over(operation):
+        return operation
+    with going_on(f"fleetwide bake show {operation.id}"), output.step("bake") as step:
         return until(
-            lambda: client.bakery.get(bake_key), _operation_over, _operation_sentence, step
+            lambda: client.operation(operation.workflow_id),
+            _operation_over,
+            _operation_sentence,
+            step,
         )
 
 

@@ -6,7 +6,7 @@ import typer
 
 from fleetwide.cli import output
 from fleetwide.cli.context import Cursor, Limit, Output, client, noun
-from fleetwide.cli.output import Card, Column, Format, View
+from fleetwide.cli.output import Card, Column, Format, Section, View
 from fleetwide.models.documents import ImageDocument
 
 app = noun("Baked images.")
@@ -53,16 +53,32 @@ def show(
 def show_image(image: ImageDocument, style: Format) -> None:
     rows = (
         ("image", f"{image.name} {image.version}"),
-        ("reference", image.reference),
+        ("reference", image.reference if image.digest else None),
         (
             "base",
             f"{image.base_name}:{image.base_version} {output.short_digest(image.base_digest)}",
         ),
+        ("recipe", image.recipe or None),
         ("size", output.size(image.size)),
         ("built in", f"{image.build_seconds:.1f} s"),
+        ("smoke test", image.smoke.how if image.smoke else None),
+        ("rebase", "its layer fits other releases" if _moves(image) else None),
         ("bake key", image.bake_key),
         ("owner", image.owner),
         ("created", image.created_at),
         ("web ui", image.links.get("ui")),
     )
-    output.record(image, Card(image.reference, rows), style)
+    findings = [f"{one.severity}: {one.where}: {one.message}" for one in image.findings]
+    needs = [f"{one.kind} {one.name} {one.version}" for one in image.dependencies]
+    regions = [f"{one.region} {one.state} {one.image_id}".rstrip() for one in image.regions]
+    sections = (
+        Section("dependencies", needs),
+        Section("findings", findings),
+        Section("regions", regions),
+    )
+    name = image.reference if image.digest else f"{image.name} {image.version}"
+    output.record(image, Card(name, rows, sections), style)
+
+
+def _moves(image: ImageDocument) -> bool:
+    return image.built is not None and image.built.rebaseable

@@ -20,6 +20,7 @@ from fleetwide.cli import (
     image,
     output,
     processes,
+    recipe,
     registry,
     task,
 )
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(baseos.app, name="os")
 app.add_typer(artifact.app, name="artifact")
 app.add_typer(bake.app, name="bake")
+app.add_typer(recipe.app, name="recipe")
 app.add_typer(image.app, name="image")
 app.add_typer(task.app, name="task")
 app.add_typer(batch.app, name="batch")

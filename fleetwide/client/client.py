@@ -1,22 +1,20 @@
 """The client's methods, one per route, grouped by product."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Self, TypeVar
 
 import httpx2
 
+from fleetwide.client.bakery import BakeryClient
 from fleetwide.client.os import OSClient
+from fleetwide.client.recipes import RecipeClient
 from fleetwide.client.transport import Query, Transport, segment
-from fleetwide.models.bakery import BakeSpec
 from fleetwide.models.batch import BatchJobSpec, Child
 from fleetwide.models.containers import ContainerTaskSpec, KillRequest
 from fleetwide.models.documents import (
-    ArtifactDocument,
     EventDocument,
     Health,
     HostDocument,
-    ImageDocument,
     JobDocument,
     LogChunk,
     LogEnd,
@@ -30,7 +28,6 @@ from fleetwide.models.documents import (
 from fleetwide.settings import get_settings
 
 Item = TypeVar("Item")
-UPLOAD_CHUNK_BYTES = 1024 * 1024
 
 
 class Client:
@@ -41,6 +38,7 @@ class Client:
         self._transport = Transport(self.address, http)
         self.os = OSClient(self._transport)
         self.bakery = BakeryClient(self._transport)
+        self.recipes = RecipeClient(self._transport)
         self.tasks = TaskClient(self._transport)
         self.jobs = JobClient(self._transport)
         self.registry = RegistryClient(self._transport)
@@ -78,42 +76,6 @@ class Client:
     def health(self) -> Health:
         """What answers and what does not; an unhealthy platform is an answer too."""
         return self._transport.get("/healthz", Health, also=frozenset({503}))
-
-
-class BakeryClient:
-    """Artifacts, bakes and images."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def upload(self, path: Path, progress: Callable[[int], None] | None = None) -> ArtifactDocument:
-        """Send a file; ``progress`` is told the bytes sent so far."""
-        return self._transport.post(
-            "/v1/artifacts",
-            ArtifactDocument,
-            query={"filename": path.name},
-            content=_chunks(path, progress),
-        )
-
-    def bake(self, spec: BakeSpec, *, wait: float = 0) -> Operation:
-        return self._transport.post("/v1/bakes", Operation, wait=wait, body=spec)
-
-    def get(self, bake_key: str) -> Operation:
-        return self._transport.get(f"/v1/bakes/{segment(bake_key)}", Operation)
-
-    def cancel(self, bake_key: str, reason: str) -> Operation:
-        body = KillRequest(reason=reason)
-        return self._transport.post(f"/v1/bakes/{segment(bake_key)}/cancel", Operation, body=body)
-
-    def images(
-        self, *, name: str | None = None, cursor: str | None = None, limit: int = 50
-    ) -> Page[ImageDocument]:
-        query: Query = {"name": name, "cursor": cursor, "limit": limit}
-        return self._transport.get("/v1/images", Page[ImageDocument], query)
-
-    def image(self, name: str, version: str) -> ImageDocument:
-        path = f"/v1/images/{segment(name)}/{segment(version)}"
-        return self._transport.get(path, ImageDocument)
 
 
 class TaskClient:
@@ -234,16 +196,6 @@ def every(page: Callable[[str | None], Page[Item]]) -> Iterator[Item]:
 
 def _key(idempotency_key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-
-
-def _chunks(path: Path, progress: Callable[[int], None] | None) -> Iterator[bytes]:
-    sent = 0
-    with path.open("rb") as file:
-        while chunk := file.read(UPLOAD_CHUNK_BYTES):
-            yield chunk
-            sent += len(chunk)
-            if progress:
-                progress(sent)
 
 
 def _log_items(transport: Transport, path: str) -> Iterator[LogChunk | LogEnd]:

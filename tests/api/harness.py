@@ -38,6 +38,7 @@ from fleetwide.temporal.converter import data_converter
 from fleetwide.temporal.search_attributes import ALL
 from fleetwide.temporal.worker import WorkerRole, make_worker
 from tests.workflow.scripted import ScriptedBuilder
+from tests.workflow.scripted_bakes import ScriptedBakes
 from workers.placing import Placer
 from workers.registry import WORKFLOWS, control_activities
 
@@ -172,6 +173,7 @@ class Plane:
         self.folder = folder
         self.registry_url = registry_url
         self.settings: Settings
+        self.bakes = ScriptedBakes()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop: asyncio.Event
@@ -226,14 +228,14 @@ class Plane:
             images = stack.enter_context(RegistryClient(self.registry_url))
             prepare(store)
             host = StandInHost(open_object_store(self.settings))
-            builder = ScriptedBuilder(stuck_at={"build_image"})
+            builder, bakes = ScriptedBuilder(), self.bakes
             for worker in (
                 WorkerRole(
                     "control",
                     workflows=WORKFLOWS,
                     activities=control_activities(self.settings, store, images),
                 ),
-                WorkerRole("builder", activities=builder.activities()),
+                WorkerRole("builder", activities=[*builder.activities(), *bakes.activities()]),
                 WorkerRole(f"host.{HOST}", activities=[host.run_container]),
             ):
                 await stack.enter_async_context(make_worker(self.client, worker))

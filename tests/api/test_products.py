@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from tests.api.harness import IMAGE, sha256, task_spec, wait_until
+from tests.api.harness import IMAGE, Plane, sha256, task_spec, wait_until
 
 OS = {"name": "baseos", "suite": "bookworm", "version": "1"}
 
@@ -55,7 +55,9 @@ def test_a_candidate_can_be_withdrawn(http: TestClient) -> None:
     assert again.status_code == 409
 
 
-def test_an_artifact_is_known_by_its_digest_and_a_bake_needs_it(http: TestClient) -> None:
+def test_an_artifact_is_known_by_its_digest_and_a_bake_needs_it(
+    http: TestClient, plane: Plane
+) -> None:
     release(http, name="forbake")
     data = b"wheel" * 100_000
     uploaded = http.post(
@@ -74,18 +76,20 @@ def test_an_artifact_is_known_by_its_digest_and_a_bake_needs_it(http: TestClient
         "artifacts": [{"type": "wheel", **uploaded.json()}],
     }
     del spec["artifacts"][0]["size"]
+    plane.bakes.stuck_at.add("build_layer")
     started = http.post("/v1/bakes", json=spec)
     assert started.status_code == 202, started.text
     key = started.json()["id"]
     assert http.post("/v1/bakes", json=spec).json()["run_id"] == started.json()["run_id"]
     assert http.get(f"/v1/bakes/{key}").json()["status"] == "running"
     assert http.post(f"/v1/bakes/{key}/cancel", json={"reason": "x"}).status_code in (200, 202)
+    plane.bakes.stuck_at.clear()
     spec["artifacts"][0]["sha256"] = "0" * 64
     unknown = http.post("/v1/bakes", json=spec)
     assert unknown.status_code == 404
     assert "was never uploaded" in unknown.json()["detail"]
     assert http.post("/v1/bakes", json={**spec, "base": "nope:stable"}).status_code == 404
-    assert http.get("/v1/images").json() == {"items": [], "next": None}
+    assert http.get("/v1/images", params={"name": "hello"}).json() == {"items": [], "next": None}
     assert http.get("/v1/images/hello/9").status_code == 404
 
 

@@ -1,0 +1,89 @@
+"""How bakes come in: requests are admitted, joined, or answered with the image that there is."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from temporalio.common import WorkflowIDReusePolicy
+
+from api.deps import Platform
+from api.documents import image_document
+from api.lifecycles import Start
+from fleetwide.bakery.images import metadata_changed
+from fleetwide.models.bakery import BakeSpec
+from fleetwide.models.bakes import ResolvedBake
+from fleetwide.models.documents import ImageDocument, Operation, OperationStatus
+from fleetwide.store import bakes
+from fleetwide.store.tables import ImageRow
+from fleetwide.temporal import search_attributes as attributes
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A request that can be baked; ``image`` is the answer where nothing is left to do."""
+
+    request: BakeSpec
+    bake: ResolvedBake
+    image: ImageDocument | None
+
+
+def admit(platform: Platform, spec: BakeSpec) -> Admission:
+    """Resolve a request as its bake would.
+
+    Raises:
+        NotFound: the base, the recipe or an artifact that should have been uploaded.
+        BaseUnusable: the base is held, revoked or retired.
+        InvalidInput: the recipe's parameters do not fit.
+    """
+    with platform.store.read() as session:
+        bake = bakes.resolve(session, spec)
+        row = session.get(ImageRow, bake.bake_key) if bake.cached else None
+        known = image_document(platform.settings, row) if row else None
+    if known is None or spec.rebake or not bake.pinned or metadata_changed(known, bake):
+        return Admission(spec, bake, None)
+    return Admission(spec, bake, known)
+
+
+def with_token(platform: Platform, admission: Admission, token: str) -> str:
+    """The bake that a client's token stands for; this one when the token is new."""
+    start = start_of(admission)
+    with platform.store.write() as session:
+        return bakes.remember_token(
+            session, token, start.fingerprint, start.workflow_id, now=datetime.now(UTC)
+        )
+
+
+def start_of(admission: Admission) -> Start:
+    """The workflow of an admitted request: one at a time for each bake key.
+
+    A run that comes late finds the image of the one before, and builds nothing.
+    """
+    spec, bake = admission.request, admission.bake
+    return Start(
+        workflow_type="Bake",
+        workflow_id=f"bake/{bake.bake_key}",
+        spec=spec,
+        summary=f"{spec.name} {spec.version} onto {spec.base}",
+        reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        attributes=attributes.pairs(
+            {
+                attributes.APP: spec.name,
+                attributes.OWNER: spec.owner,
+                attributes.PRODUCT: "bakery",
+            }
+        ),
+    )
+
+
+def finished(image: ImageDocument) -> Operation:
+    """The answer to a request whose image there is."""
+    return Operation(
+        id=image.bake_key,
+        workflow_id=image.workflow_id,
+        run_id="",
+        workflow_type="Bake",
+        status=OperationStatus.COMPLETED,
+        summary=f"{image.name} {image.version} onto {image.base_name}:{image.base_version}",
+        closed_at=image.created_at,
+        result=image.model_dump(mode="json", exclude={"links", "owner"}),
+        links=image.links,
+    )
