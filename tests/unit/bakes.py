@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from fleetwide.bakery.keys import bake_key
-from fleetwide.models.bakery import BakeSpec, BaseImage, ResolvedBake
+from fleetwide.bakery.keys import content_document, key_of, repository_of, request_document
+from fleetwide.models.bakery import BakeSpec
+from fleetwide.models.bakes import BaseImage, ResolvedBake
 from fleetwide.models.base import Layer
 
 BASE = BaseImage(
@@ -26,12 +27,19 @@ def bake_spec(**changes: Any) -> BakeSpec:
         "artifacts": [{"type": "tarball", "sha256": "a" * 64, "filename": "hello.tar.gz"}],
         "base": "baseos:stable",
         "command": ["/opt/hello/run"],
+        **({"recipe": "service:1"} if changes.get("parameters") else {}),
     }
     return BakeSpec.model_validate({**given, **changes})
 
 
 def resolved(base: BaseImage = BASE, **changes: Any) -> ResolvedBake:
     spec = bake_spec(**changes)
+    request = request_document(spec, base)
     return ResolvedBake(
-        spec=spec, base=base, bake_key=bake_key(spec, base), repository=f"apps/{spec.name}"
+        spec=spec,
+        base=base,
+        request_key=key_of(request),
+        bake_key=key_of(request),
+        content_key=key_of(content_document(request, base)),
+        repository=repository_of(spec.name),
     )

@@ -4,11 +4,14 @@ import lzma
 import random
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from fleetwide.bakery.entries import Budget
 from fleetwide.errors import ArtifactRejected
+from fleetwide.providers import tarballs
 from fleetwide.providers.layers import plain_entries, write_layer
 from fleetwide.providers.progress import no_progress
 from fleetwide.providers.tarballs import unpack_tarball
@@ -65,6 +68,10 @@ SYM, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
         [member("link", type=SYM, linkname="../../etc/passwd")],
         [member("link", type=HARD, linkname="../../etc/passwd")],
         [member("link", type=HARD, linkname="missing")],
+        [member("itself", b"x"), member("itself", type=HARD, linkname="itself")],
+        [member("s", type=SYM, linkname="."), member("link", type=HARD, linkname="s/../x")],
+        [member("a/b", b"x"), member("a", b"y")],
+        [member("n" * 256, b"x")],
         [member("s", type=SYM, linkname="."), member("link", type=HARD, linkname="s")],
         [member("node", type=tarfile.CHRTYPE, devmajor=1, devminor=3)],
         [member("disk", type=tarfile.BLKTYPE)],
@@ -123,8 +130,62 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_huge_header_is_refused_before_it_is_read(unpack: Callable[..., Path]) -> None:
-    with pytest.raises(ArtifactRejected, match="a header of the tar has"):
+    with pytest.raises(ArtifactRejected, match="one of its headers has"):
         unpack(member("file", b"x", pax_headers={"comment": "x" * 5_000_000}))
+
+
+def test_too_many_entries_are_refused(
+    unpack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tarballs, "Budget", partial(Budget, max_entries=3))
+    with pytest.raises(ArtifactRejected, match="entry 'f3' has more than 3 entries"):
+        unpack(*(member(f"f{number}") for number in range(5)))
+
+
+def test_too_many_bytes_are_refused_before_they_are_written(
+    unpack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tarballs, "Budget", partial(Budget, max_bytes=1000))
+    with pytest.raises(ArtifactRejected, match="entry 'zeros' has more than 1000 bytes unpacked"):
+        unpack(member("zeros", bytes(1_000_000)))
+    assert not (tmp_path / "staging/opt/app/zeros").exists()
+
+
+def test_an_xz_that_asks_for_too_much_memory_is_refused(
+    unpack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tarballs, "MAX_XZ_MEMORY", 1024 * 1024)
+    with pytest.raises(ArtifactRejected, match="not a readable"):
+        unpack(member("file", b"x"), packing="xz")
+
+
+def test_an_xz_of_several_streams_unpacks(tmp_path: Path) -> None:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        info, content = member("big", random.Random(1).randbytes(3_000_000))
+        archive.addfile(info, io.BytesIO(content))
+    whole = plain.getvalue()
+    source = tmp_path / "x.tar.xz"
+    source.write_bytes(lzma.compress(whole[:1_000_000]) + lzma.compress(whole[1_000_000:]))
+    unpack_tarball(source, "x", tmp_path / "s", ROOT, no_progress)
+    assert (tmp_path / "s/opt/app/big").read_bytes() == content
+
+
+class Cancelled(Exception):
+    pass
+
+
+def test_cancel_comes_through(tmp_path: Path) -> None:
+    source = tmp_path / "x.tar"
+    info, content = member("big", bytes(5_000_000))
+    with tarfile.open(source, "w") as archive:
+        archive.addfile(info, io.BytesIO(content))
+
+    def cancel(_phrase: str, _fraction: float | None) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        unpack_tarball(source, "x", tmp_path / "s", ROOT, cancel)
 
 
 def test_the_same_tree_gives_the_same_layer(unpack: Callable[..., Path], tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from fleetwide.bakery.requirements import PythonPlatform
 from fleetwide.errors import ArtifactRejected
+from fleetwide.providers.named_files import NamedFile
 from fleetwide.providers.progress import no_progress
-from fleetwide.providers.wheels import NamedFile, install_wheels, python_of
+from fleetwide.providers.wheels import inspect_wheels, install_wheels, python_of
 
 PYTHON = PythonPlatform((3, 11), "3.11.2", "x86_64", (2, 36))
 PACKAGES = "usr/local/lib/python3.11/dist-packages"
@@ -20,7 +21,12 @@ def record_line(name: str, content: bytes) -> str:
 
 
 def make_wheel(
-    folder: Path, name: str = "app", *, files: dict[str, bytes] | None = None, extra: str = ""
+    folder: Path,
+    name: str = "app",
+    *,
+    files: dict[str, bytes] | None = None,
+    extra: str = "",
+    compression: int = zipfile.ZIP_STORED,
 ) -> NamedFile:
     info = f"{name}-1.0.dist-info"
     content = files or {f"{name}/__init__.py": b"def main(): ...\n"}
@@ -32,7 +38,7 @@ def make_wheel(
     }
     record = "\n".join([*(record_line(*pair) for pair in content.items()), f"{info}/RECORD,,"])
     path = folder / f"{name}.file"
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         for entry, data in {**content, f"{info}/RECORD": record.encode()}.items():
             archive.writestr(entry, data)
     return NamedFile(path, f"{name}-1.0-py3-none-any.whl")
@@ -41,7 +47,8 @@ def make_wheel(
 def installed(tmp_path: Path, *wheels: NamedFile) -> Path:
     staging = tmp_path / "staging"
     staging.mkdir()
-    install_wheels(wheels, PYTHON, staging, no_progress)
+    checked = inspect_wheels(wheels, PYTHON, tmp_path / "links", no_progress)
+    install_wheels(checked, PYTHON, staging, no_progress)
     return staging
 
 
@@ -51,16 +58,6 @@ def test_packages_and_console_scripts_are_where_the_base_looks(tmp_path: Path) -
     script = staging / "usr/local/bin/app-run"
     assert script.read_text().startswith("#!/usr/bin/python3\n")
     assert script.stat().st_mode & 0o111
-
-
-def test_a_missing_requirement_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactRejected, match=r"app 1\.0 needs lib"):
-        installed(tmp_path, make_wheel(tmp_path, extra="Requires-Dist: lib\n"))
-
-
-def test_two_wheels_satisfy_each_other(tmp_path: Path) -> None:
-    wheels = make_wheel(tmp_path, extra="Requires-Dist: lib\n"), make_wheel(tmp_path, "lib")
-    assert (installed(tmp_path, *wheels) / PACKAGES / "lib/__init__.py").is_file()
 
 
 def test_a_file_that_two_wheels_bring_is_refused(tmp_path: Path) -> None:
@@ -113,3 +110,14 @@ def test_a_base_without_python_is_refused_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(ArtifactRejected) as caught:
         python_of(tmp_path, "amd64")
     assert "python3" in (caught.value.hint or "")
+
+
+def test_the_python_that_is_added_to_a_base_counts(tmp_path: Path) -> None:
+    added = {"python3-minimal": "3.11.2-1+b1", "python3.11-minimal": "3.11.2-6", "libc6": "2.36-9"}
+    assert python_of(tmp_path, "amd64", added) == PYTHON
+
+
+def test_a_wheel_whose_files_share_their_bytes_is_refused(tmp_path: Path) -> None:
+    files = {f"app/{number}": bytes(30_000_000) for number in range(3)}
+    with pytest.raises(ArtifactRejected, match="bytes unpacked"):
+        installed(tmp_path, make_wheel(tmp_path, files=files, compression=zipfile.ZIP_DEFLATED))

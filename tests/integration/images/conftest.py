@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleetwide.errors import RegistryUnavailable
-from fleetwide.models.bakery import BaseImage
+from fleetwide.models.bakes import BaseImage
 from fleetwide.models.os_releases import LockedPlan, RootFilesystem
 from fleetwide.providers.base_cache import BaseCache
 from fleetwide.providers.distribution import RegistryClient

@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from fleetwide.models.bakery import BaseImage
+from fleetwide.models.bakes import BaseImage
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.images import push_base_image
 from fleetwide.registry.references import ImageReference
@@ -30,7 +30,7 @@ def test_the_image_says_which_lock_it_was_built_from(
     assert labels["fleetwide.os.release"] == "tiny:20261122.1"
     assert labels["fleetwide.os.lock"] == built.locked.lock.digest
     assert labels["fleetwide.os.build-key"] == built.locked.build_key
-    assert config["rootfs"]["diff_ids"] == [base.layer.diff_id]
+    assert config["rootfs"]["diff_ids"] == [built.rootfs.layer.diff_id]
 
 
 def test_the_tree_says_which_release_it_is(built: Built) -> None:
