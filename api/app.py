@@ -22,6 +22,7 @@ from api.routers import (
     operations,
     recipes,
     registry,
+    rosco,
 )
 from fleetwide import __version__
 from fleetwide.models.documents import Problem
@@ -46,6 +47,7 @@ ROUTERS = (
     registry,
     events,
     operations,
+    rosco,
 )
 
 

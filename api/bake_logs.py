@@ -78,11 +78,12 @@ async def bake_log(
     reader = BakeLogReader(platform, run_id)
     if follow:
         return event_stream(_follow(reader, Position.parse(last_id) if last_id else Position()))
-    text = await run_in_threadpool(_text, reader)
+    text = await run_in_threadpool(whole_log, reader)
     return Response(text, media_type="text/plain")
 
 
-def _text(reader: BakeLogReader) -> str:
+def whole_log(reader: BakeLogReader) -> str:
+    """What there is of the log so far, up to ``MAX_TEXT_BYTES``."""
     found: list[str] = []
     at, size = Position(), 0
     while size < MAX_TEXT_BYTES:

@@ -84,7 +84,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _not_valid(request: Request, error: RequestValidationError) -> Response:
-        return respond(request.scope, problem_of(_invalid_request(request, error)))
+        return respond(request.scope, problem_of(invalid_request(request, error)))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
@@ -112,7 +112,8 @@ def _http_problem(request: Request, error: HTTPException) -> Problem:
     return plain_problem(error.status_code, str(error.detail))
 
 
-def _invalid_request(request: Request, error: RequestValidationError) -> InvalidInput:
+def invalid_request(request: Request, error: RequestValidationError) -> InvalidInput:
+    """What FastAPI found wrong with a request, field by field."""
     details = [{**detail, "loc": _own_location(detail)} for detail in error.errors()]
     return from_faults(faults_from(details, _body_model(request)))
 

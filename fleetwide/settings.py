@@ -96,6 +96,10 @@ class Settings(BaseSettings):
         default=None,
         description="file of the organisation's rules for images; unset means the built-in ones",
     )
+    rosco_bases: Path | None = Field(
+        default=None,
+        description="file of what Spinnaker's base_os stand for; unset means OS lines by name",
+    )
     qemu_accelerator: Literal["tcg", "kvm"] = Field(
         default="tcg", description="how boot tests run: tcg works everywhere, kvm is faster"
     )

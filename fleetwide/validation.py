@@ -21,7 +21,7 @@ MAX_FIELD = 200
 ROOT = "input"
 
 # Values under these keys may be secrets: what is wrong is told, what was given is not.
-SECRET_KEYS = frozenset({"env"})
+SECRET_KEYS = frozenset({"env", "extended_attributes"})
 _CREDENTIALS = re.compile(r"://[^/\s]*@")
 
 _PLAIN: dict[str, str] = {

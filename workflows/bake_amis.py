@@ -148,11 +148,12 @@ async def distribute(bake: ResolvedBake) -> None:
 
 
 async def _distribute(bake: ResolvedBake, region: str) -> None:
+    spec = DistributionSpec(bake_key=bake.bake_key, region=region)
     try:
         await workflow.execute_child_workflow(
             BakeDistribution.run,
-            DistributionSpec(bake_key=bake.bake_key, region=region),
-            id=distribution_id(bake.bake_key, region),
+            spec,
+            id=spec.workflow_id,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             static_summary=f"{bake.spec.name} {bake.spec.version} in {region}",
         )
@@ -160,10 +161,6 @@ async def _distribute(bake: ResolvedBake, region: str) -> None:
         if is_cancelled_exception(error):
             raise
         workflow.logger.warning("distribution to %s failed", region)
-
-
-def distribution_id(bake_key: str, region: str) -> str:
-    return f"bake-region/{bake_key}/{region}"
 
 
 async def retag(bake: ResolvedBake, image: BakedImage) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleetwide.bakery.artifact_names import kind_of
 from fleetwide.cli import output
 from fleetwide.cli.context import Output, client, noun
 from fleetwide.cli.output import Card, Format
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
 app = noun("Deployment artifacts.")
 
 ELF = b"\x7fELF"
-ENDINGS: dict[str, ArtifactType] = {
-    ".deb": ArtifactType.DEB,
-    ".whl": ArtifactType.WHEEL,
-    ".zip": ArtifactType.ZIP,
-    ".tar": ArtifactType.TARBALL,
-    ".tar.gz": ArtifactType.TARBALL,
-    ".tgz": ArtifactType.TARBALL,
-    ".tar.xz": ArtifactType.TARBALL,
-    ".tar.bz2": ArtifactType.TARBALL,
-}
 
 
 @app.callback()
@@ -85,9 +76,9 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def type_of(file: Path) -> ArtifactType:
     """The kind of artifact that the file's ending, or else its first bytes, stand for."""
-    for ending, kind in ENDINGS.items():
-        if file.name.endswith(ending):
-            return kind
+    kind = kind_of(file.name)
+    if kind is not None:
+        return kind
     with file.open("rb") as reader:
         start = reader.read(len(ELF))
     if start == ELF or start.startswith(b"#!"):

@@ -94,6 +94,11 @@ class DistributionSpec(Spec):
     bake_key: Sha256
     region: Region
 
+    @property
+    def workflow_id(self) -> str:
+        """The id of the workflow: one at a time for each image and region."""
+        return f"bake-region/{self.bake_key}/{self.region}"
+
 
 class RecordRegion(Record):
     """How the distribution to one region stands, on its way into the books."""

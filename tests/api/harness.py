@@ -1,6 +1,6 @@
 """A whole control plane in this process: real Temporal, SQL, registry, workflows and scheduler.
 
-Only the two ends that need root or Docker are stand-ins: the builder and the container host.
+Only what needs root, Docker or AWS is a stand-in: the builder, the container host and EC2.
 """
 
 import asyncio
@@ -37,8 +37,11 @@ from fleetwide.store.session import Store
 from fleetwide.temporal.converter import data_converter
 from fleetwide.temporal.search_attributes import ALL
 from fleetwide.temporal.worker import WorkerRole, make_worker
+from tests.workflow.baked_clouds import BakedCloud
+from tests.workflow.clouds import ScriptedCloud
 from tests.workflow.scripted import ScriptedBuilder
 from tests.workflow.scripted_bakes import ScriptedBakes
+from tests.workflow.world import with_cloud
 from workers.placing import Placer
 from workers.registry import WORKFLOWS, control_activities
 
@@ -174,6 +177,7 @@ class Plane:
         self.registry_url = registry_url
         self.settings: Settings
         self.bakes = ScriptedBakes()
+        self.baked = BakedCloud()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop: asyncio.Event
@@ -229,11 +233,12 @@ class Plane:
             prepare(store)
             host = StandInHost(open_object_store(self.settings))
             builder, bakes = ScriptedBuilder(), self.bakes
+            control = control_activities(self.settings, store, images)
             for worker in (
                 WorkerRole(
                     "control",
                     workflows=WORKFLOWS,
-                    activities=control_activities(self.settings, store, images),
+                    activities=with_cloud(control, ScriptedCloud(), self.baked),
                 ),
                 WorkerRole("builder", activities=[*builder.activities(), *bakes.activities()]),
                 WorkerRole(f"host.{HOST}", activities=[host.run_container]),

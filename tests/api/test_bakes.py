@@ -94,14 +94,14 @@ def test_a_failed_bake_tells_stage_reason_and_hint(
     http: TestClient, plane: Plane, base: str
 ) -> None:
     plane.bakes.fail_at["smoke_test"] = SmokeTestFailed("it ended with 1", hint="--no-smoke")
-    spec = spec_of(http, base, "broken")
+    spec = spec_of(http, base, "unstartable")
     failed = bake(http, spec)
     del plane.bakes.fail_at["smoke_test"]
     assert (failed["status"], failed["error"]["code"]) == ("failed", "SmokeTestFailed")
     failure = http.get(f"/v1/bakes/{failed['id']}/status").json()["failure"]
     assert (failure["stage"], failure["reason"]) == ("testing", "SmokeTestFailed")
     assert failure["hint"] == "--no-smoke"
-    listed = http.get("/v1/bakes", params={"name": "broken", "state": "failed"}).json()["items"]
+    listed = http.get("/v1/bakes", params={"name": "unstartable", "state": "failed"}).json()["items"]
     assert [item["bake_key"] for item in listed] == [failed["id"]]
     assert bake(http, spec)["status"] == "completed"
 

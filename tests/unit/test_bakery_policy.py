@@ -10,7 +10,8 @@ from fleetwide.errors import InvalidInput, PlatformError, PolicyRefused
 from fleetwide.models.bakes import LintFinding, Severity
 from fleetwide.models.policy import BakeryPolicy, Level, Rule, RuleLevels
 from fleetwide.providers.lint_payload import load_policy
-from fleetwide.providers.policies import MAX_POLICY_BYTES, read_policy
+from fleetwide.providers.policies import read_policy
+from fleetwide.providers.yaml_files import MAX_BYTES
 from fleetwide.settings import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "examples/bakery/policy.yaml"
@@ -100,7 +101,7 @@ def test_a_policy_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "latin1").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidInput, match="is not UTF-8 text"):
         read_policy(tmp_path / "latin1")
-    (tmp_path / "large").write_bytes(b"#" * (MAX_POLICY_BYTES + 1))
+    (tmp_path / "large").write_bytes(b"#" * (MAX_BYTES + 1))
     with pytest.raises(InvalidInput, match="is above"):
         read_policy(tmp_path / "large")
 
