@@ -75,12 +75,16 @@ def wait_for_bake(client: "Client", operation: Operation) -> Operation:
     if _operation_over(operation):
         return operation
     with going_on(f"fleetwide bake show {operation.id}"), output.step("bake") as step:
-        return until(
+        ended = until(
             lambda: client.operation(operation.workflow_id),
             _operation_over,
             _operation_sentence,
             step,
         )
+    if ended.status is not OperationStatus.COMPLETED:
+        return ended
+    # As it is in the books, which is what the same request is answered with from now on.
+    return client.bakery.get(str(ended.result["bake_key"]))
 
 
 def _operation_over(operation: Operation) -> bool:

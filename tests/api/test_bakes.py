@@ -101,7 +101,9 @@ def test_a_failed_bake_tells_stage_reason_and_hint(
     failure = http.get(f"/v1/bakes/{failed['id']}/status").json()["failure"]
     assert (failure["stage"], failure["reason"]) == ("testing", "SmokeTestFailed")
     assert failure["hint"] == "--no-smoke"
-    listed = http.get("/v1/bakes", params={"name": "unstartable", "state": "failed"}).json()["items"]
+    listed = http.get("/v1/bakes", params={"name": "unstartable", "state": "failed"}).json()[
+        "items"
+    ]
     assert [item["bake_key"] for item in listed] == [failed["id"]]
     assert bake(http, spec)["status"] == "completed"
 

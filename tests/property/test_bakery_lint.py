@@ -16,7 +16,9 @@ from fleetwide.models.policy import BakeryPolicy, Level, Rule
 from tests.unit.bakes import bake_spec
 
 paths = st.lists(
-    st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=6), min_size=1, max_size=4
+    st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=6),
+    min_size=1,
+    max_size=4,
 ).map("/".join)
 kinds = st.sampled_from([stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
 modes = st.builds(lambda kind, bits: kind | bits, kinds, st.integers(0, 0o7777))
