@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_STATE := .fleetwide/test
-FIGURES = $(if $(only),benchmarks/$(only).py,$(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py)))
+FIGURES = $(if $(only),benchmarks/$(only).py,$(shell grep -l __main__ benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench down histories lock

@@ -11,7 +11,7 @@ import random
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ def running_platform() -> Iterator[RunningPlatform]:
 
 @dataclass(frozen=True)
 class Figure:
-    """What is measured: ``value`` is the ratio of two sides measured in the same run."""
+    """What is measured, in which unit, and what it is measured against in the same run."""
 
     name: str
     unit: str
@@ -93,20 +93,24 @@ def alternate(
 
 def report(figure: Figure, measured: list[tuple[float, float]]) -> None:
     """Print the result line: the median of the pairs' ratios, and how far they spread."""
-    ratios = [mine / theirs for mine, theirs in measured]
+    seconds = {
+        "median_seconds": round(statistics.median(theirs for _, theirs in measured), 3),
+        "our_median_seconds": round(statistics.median(mine for mine, _ in measured), 3),
+    }
+    report_values(figure, [mine / theirs for mine, theirs in measured], seconds)
+
+
+def report_values(figure: Figure, values: Sequence[float], baseline: Mapping[str, object]) -> None:
+    """Print the result line of a figure with a unit of its own: the median of ``values``."""
     line = {
         "name": figure.name,
-        "value": round(statistics.median(ratios), 3),
+        "value": round(statistics.median(values), 3),
         "unit": figure.unit,
         "goal": figure.goal,
         "better": figure.better,
-        "baseline": {
-            "what": figure.baseline,
-            "median_seconds": round(statistics.median(theirs for _, theirs in measured), 3),
-            "our_median_seconds": round(statistics.median(mine for mine, _ in measured), 3),
-        },
-        "runs": len(measured),
-        "spread": [round(min(ratios), 3), round(max(ratios), 3)],
+        "baseline": {"what": figure.baseline, **baseline},
+        "runs": len(values),
+        "spread": [round(min(values), 3), round(max(values), 3)],
         "machine": asdict(machine()),
     }
     sys.stdout.write(json.dumps(line) + "\n")
