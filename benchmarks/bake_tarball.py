@@ -15,7 +15,7 @@ from benchmarks.bakes import APP, Bakery, Contest, Kind, build_base, docker_side
 from benchmarks.harness import Figure, report, running_platform, say
 from fleetwide.models.bakery import ArtifactType
 
-PAIRS = 5
+PAIRS = 3
 FIGURE = Figure(
     name="bake_tarball",
     unit="ratio of wall times",

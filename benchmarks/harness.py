@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 
 import docker
 import psutil
@@ -47,7 +49,12 @@ class RunningPlatform:
 
 @contextmanager
 def running_platform() -> Iterator[RunningPlatform]:
-    """The shipped platform on free ports and an empty state folder, gone afterwards."""
+    """The shipped platform on free ports and an empty state folder, gone afterwards.
+
+    SIGTERM, which ``timeout`` sends, ends the benchmark by an exception, so that it is gone then
+    too.
+    """
+    signal.signal(signal.SIGTERM, _unwind)
     config = load(ROOT / "temporal-dev.yaml")
     while True:
         base = random.randrange(20000, 30000)
@@ -61,6 +68,12 @@ def running_platform() -> Iterator[RunningPlatform]:
             yield RunningPlatform(config, state.resolve())
         finally:
             down(state)
+
+
+def _unwind(_signal: int, _frame: FrameType | None) -> None:
+    # A second signal must not break off the clearing up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit("ended by SIGTERM")
 
 
 @dataclass(frozen=True)
