@@ -4,10 +4,12 @@ Only the upload is the builder's; all else needs nothing but EC2 rights.
 """
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from temporalio import activity
 
+from activities.bake_bench import run_id
 from activities.progress import heartbeat
 from fleetwide.bakery.vm_tags import (
     BAKE_KEY_TAG,
@@ -22,6 +24,7 @@ from fleetwide.models.bake_amis import (
     DropBakedAmis,
     FindBakedAmi,
     RegisterBakedAmi,
+    ReplacedAmi,
     RetagAmis,
     SweepBakes,
     UploadBakedDisk,
@@ -47,7 +50,13 @@ from fleetwide.providers.ec2_images import (
     retag_image,
     share_image,
 )
-from fleetwide.providers.ec2_retirement import find_leftovers, remove_leftovers
+from fleetwide.providers.ec2_retirement import (
+    deregister_image,
+    find_leftovers,
+    find_replaced,
+    mark_replaced,
+    remove_leftovers,
+)
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.progress import Progress, span
 from fleetwide.providers.sparse_disks import open_disk
@@ -81,7 +90,7 @@ class BakedDiskUploads:
             journal=self._journal(bake),
             region=region,
             description=vm_description(bake, parent),
-            tags=vm_tags(bake, VmFacts(workflow_id(), parent, request.sbom)),
+            tags=vm_tags(bake, VmFacts(workflow_id(), parent, request.sbom, run_id())),
         )
         child = replace(whole, parent=self._parent(bake, span(heartbeat, 0.1, 0.2)))
         try:
@@ -111,9 +120,9 @@ class BakedDiskUploads:
         return ParentSnapshot(ami.snapshot_id, manifest)
 
     def _journal(self, bake: ResolvedBake) -> Path:
-        folder = self.cache.folder / "uploads"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"bake-{bake.bake_key}.jsonl"
+        """A forced bake has its own: another one may tell of a snapshot that an AMI uses."""
+        run = f"-{run_id()}" if bake.spec.rebake else ""
+        return self.cache.journal(f"bake-{bake.bake_key}{run}")
 
 
 class BakedAmiActivities:
@@ -121,23 +130,25 @@ class BakedAmiActivities:
 
     def __init__(self, settings: Settings) -> None:
         self.cloud = Cloud(settings)
+        self.replaced_stay = timedelta(days=settings.replaced_ami_days)
 
     @activity.defn(name="bakery.register_ami", no_thread_cancel_exception=True)
     def register_ami(self, request: RegisterBakedAmi) -> AmiImage:
         """Register the snapshot as an AMI and wait until it is available; twice is once.
 
-        Where the same bytes are an AMI already, that one is the answer, and the snapshot goes.
+        Where the same bytes are an AMI already, that one is the answer, and the snapshot goes; of a
+        forced bake each run has an AMI of its own.
         """
         bake, snapshot, disk = request.bake, request.snapshot, request.disk.disk
         parent = base_ami(bake, snapshot.region)
         image = ImageRequest(
             region=snapshot.region,
-            name=vm_name(bake),
+            name=vm_name(bake, run_id()),
             description=vm_description(bake, parent),
             architecture=disk.architecture,
             boot=disk.boot,
             snapshot_id=snapshot.snapshot_id,
-            tags=vm_tags(bake, VmFacts(workflow_id(), parent, request.sbom)),
+            tags=vm_tags(bake, VmFacts(workflow_id(), parent, request.sbom, run_id())),
         )
         ami = register_image(self.cloud, image, heartbeat)
         if ami.snapshot_id and ami.snapshot_id != snapshot.snapshot_id:
@@ -166,6 +177,12 @@ class BakedAmiActivities:
         for ami in request.amis:
             retag_image(self.cloud, ami, request.tags, stale)
 
+    @activity.defn(name="bakery.retire_replaced", no_thread_cancel_exception=True)
+    def retire_replaced(self, replaced: list[ReplacedAmi]) -> None:
+        """Hide AMIs that a forced bake replaced; a sweep removes them when their time is over."""
+        for one in replaced:
+            mark_replaced(self.cloud, one.ami, one.replaced_by, datetime.now(UTC))
+
     @activity.defn(name="bakery.drop_amis", no_thread_cancel_exception=True)
     def drop_amis(self, request: DropBakedAmis) -> None:
         """Take away what this bake made in the cloud, less what an earlier one of it made."""
@@ -174,9 +191,13 @@ class BakedAmiActivities:
 
     @activity.defn(name="bakery.sweep_cloud", no_thread_cancel_exception=True)
     def sweep_cloud(self, request: SweepBakes) -> list[str]:
-        """Remove what bakes left behind that ended without taking it back; what was removed."""
+        """Remove what bakes that were cut off left behind, and what was replaced long ago."""
         swept = []
         for region in sorted({*request.regions}):
+            for image in find_replaced(self.cloud, region, datetime.now(UTC) - self.replaced_stay):
+                swept.append(f"image {image.image_id} in {region}")
+                if not request.dry_run:
+                    deregister_image(self.cloud, image)
             for found in find_leftovers(self.cloud, region):
                 mine = found.workflow_id.startswith("bake/")
                 if mine and found.workflow_id not in request.keep:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from temporalio import activity
 
-from activities.bake_bench import BakeBench, Bench
+from activities.bake_bench import BakeBench, Bench, run_id
 from activities.boots import boot_machine
 from fleetwide.bakery.defaults import default_env
 from fleetwide.errors import NotFound, SmokeTestFailed
@@ -59,6 +59,7 @@ class BakeDiskActivities:
             PolicyRefused: the image would break a rule of the bakery policy.
         """
         base = base_disk(bake)
+        self.cache.trim(self.settings.builder_cache)
         workflow_id = activity.info().workflow_id or ""
         with self.benches.open("disk") as bench:
             raw = self.cache.disk(base, span(bench.progress, 0.0, 0.1))
@@ -77,7 +78,7 @@ class BakeDiskActivities:
                 workdir=workdir,
                 env=default_env(bake),
             )
-            baker = disk_baker(self.settings, self.cloud, workflow_id)
+            baker = disk_baker(self.settings, self.cloud, workflow_id, run_id())
             baked = baker(request, span(bench.progress, 0.55, 0.9))
             keep_disk(baked, workdir, self.cache, self.objects, span(bench.progress, 0.9, 1.0))
             bench.log.line(f"{baked.changed_bytes // 2**20} MiB differ from the base's disk")

@@ -239,9 +239,7 @@ class OSBuildActivities:
 
     def _journal(self, locked: LockedPlan) -> Path:
         """Each version has its own: a forced build of the same bytes has its own snapshot."""
-        folder = self.cache.folder / "uploads"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{locked.plan.name}-{locked.plan.version}.jsonl"
+        return self.cache.journal(f"{locked.plan.name}-{locked.plan.version}")
 
     @contextmanager
     def _workshop(self, locked: LockedPlan, part: str) -> Iterator[Workshop]:

@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         default="disk",
         description="how VMs are baked: on a disk file, or on an EBS volume of this EC2 instance",
     )
+    replaced_ami_days: int = Field(
+        default=7,
+        ge=0,
+        description="days that an AMI stays, hidden, after a forced bake has replaced it",
+    )
     bakery_policy: Path | None = Field(
         default=None,
         description="file of the organisation's rules for images; unset means the built-in ones",

@@ -90,6 +90,7 @@ def control_activities(
         baked_amis.share_ami,
         baked_amis.find_ami,
         baked_amis.retag_amis,
+        baked_amis.retire_replaced,
         baked_amis.drop_amis,
         baked_amis.sweep_cloud,
     ]

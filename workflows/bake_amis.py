@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
         DropBakedAmis,
         RecordRegion,
         RegisterBakedAmi,
+        ReplacedAmi,
         RetagAmis,
         UploadBakedDisk,
     )
@@ -169,9 +170,24 @@ async def retag(bake: ResolvedBake, image: BakedImage) -> None:
     facts = VmFacts(workflow.info().workflow_id, base_ami(bake, home), _sbom(image.attachments))
     await in_cloud(
         BakedAmiActivities.retag_amis,
-        RetagAmis(amis=image.amis, tags=vm_tags(bake, facts)),
+        # A forced bake called its AMI after its run.
+        RetagAmis(amis=image.amis, tags={**vm_tags(bake, facts), "Name": image.amis[0].name}),
         "tag the AMIs anew",
     )
+
+
+async def retire_replaced(bake: ResolvedBake, image: BakedImage) -> None:
+    """Hide the AMIs before those of a forced bake, in the regions that have the new one."""
+    new = {ami.region: ami.image_id for ami in image.amis}
+    replaced = [
+        ReplacedAmi(ami=ami, replaced_by=new[ami.region])
+        for ami in (bake.cached.amis if bake.cached else [])
+        if new.get(ami.region, ami.image_id) != ami.image_id
+    ]
+    if replaced:
+        await in_cloud(
+            BakedAmiActivities.retire_replaced, replaced, f"hide {len(replaced)} replaced AMIs"
+        )
 
 
 async def distributed(bake: ResolvedBake) -> BakedImage:

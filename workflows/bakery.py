@@ -109,6 +109,7 @@ class Bake:
             await self._go_on(BakeState.DISTRIBUTING)
             await amis.distribute(bake)
             image = await amis.distributed(bake)
+            await amis.retire_replaced(bake, image)
         return image
 
     async def _build(self, bake: ResolvedBake) -> tuple[BuiltLayer | None, BakedDisk | None]:
@@ -144,7 +145,7 @@ class Bake:
             bake=bake,
             built=parts.built,
             digest=parts.pushed.digest if parts.pushed else None,
-            disk=parts.disk.disk if parts.disk else None,
+            disk=parts.disk,
             started_at=started,
             finished_at=workflow.now(),
         )

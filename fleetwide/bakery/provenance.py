@@ -69,7 +69,7 @@ def _outputs(request: DocumentBake) -> list[BuildOutput]:
     named = {
         f"{bake.repository}:{version_tag(bake.spec.version)}": request.digest,
         "layer.tar.gz": request.built.layer.digest if request.built else None,
-        "disk.raw": request.disk.digest if request.disk else None,
+        "disk.raw": request.disk.disk.digest if request.disk else None,
     }
     return [BuildOutput(name=name, digest=digest) for name, digest in named.items() if digest]
 

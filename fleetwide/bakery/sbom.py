@@ -1,6 +1,6 @@
 """What a bake adds to its base, as a bill of materials lists it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from packaging.utils import (
     InvalidSdistFilename,
@@ -13,9 +13,8 @@ from packaging.utils import (
 from fleetwide.bakery.public_urls import public_url
 from fleetwide.baseos.sbom import Component, Inventory, SbomSubject, deb_url, package_url
 from fleetwide.models.bakery import Artifact, ArtifactType
-from fleetwide.models.bakes import BuiltLayer, Dependency, DependencyKind, ResolvedBake
+from fleetwide.models.bakes import BakedDisk, BuiltLayer, Dependency, DependencyKind, ResolvedBake
 from fleetwide.models.baseos import Architecture, Distribution, Target
-from fleetwide.models.os_releases import DiskImage
 from fleetwide.registry.digests import PREFIX
 
 PackageKey = tuple[DependencyKind, str]
@@ -24,18 +23,16 @@ PackageKey = tuple[DependencyKind, str]
 PYTHON_KINDS = frozenset({ArtifactType.WHEEL, ArtifactType.SDIST})
 
 
-def delta_inventory(bake: ResolvedBake, made: BuiltLayer | DiskImage) -> Inventory:
+def delta_inventory(bake: ResolvedBake, made: BuiltLayer | BakedDisk) -> Inventory:
     """The artifacts of the bake, its dependencies, and the packages that are known to be in it.
 
     It is about the layer, or the disk: the container's manifest names its document by digest, so
-    that the document cannot name the manifest. Wheels that only built another one are in no layer;
-    of a disk it is not known which these are, nor which packages its debs are.
+    that the document cannot name the manifest. Wheels that only built another one are in neither.
     """
     subject = _subject(bake, made)
     found = {_key(one.kind, one.name): _dependency(one, subject) for one in bake.dependencies}
-    if isinstance(made, BuiltLayer):
-        packages = dict(_packages(bake, subject, made))
-        found = {key: found.get(key, package) for key, package in packages.items()}
+    packages = dict(_packages(bake, subject, made.packages))
+    found = {key: found.get(key, package) for key, package in packages.items()}
     parts = list(_artifacts(bake, found, subject))
     parts += found.values()
     unique = {part.purl: part for part in parts}
@@ -43,14 +40,14 @@ def delta_inventory(bake: ResolvedBake, made: BuiltLayer | DiskImage) -> Invento
     return Inventory(subject, tuple(ordered), is_delta=True)
 
 
-def _subject(bake: ResolvedBake, made: BuiltLayer | DiskImage) -> SbomSubject:
+def _subject(bake: ResolvedBake, made: BuiltLayer | BakedDisk) -> SbomSubject:
     spec, base = bake.spec, bake.base
     is_layer = isinstance(made, BuiltLayer)
     return SbomSubject(
         target=Target.CONTAINER if is_layer else Target.VM,
         name=spec.name,
         version=spec.version,
-        digest=made.layer.digest if isinstance(made, BuiltLayer) else made.digest,
+        digest=made.layer.digest if isinstance(made, BuiltLayer) else made.disk.digest,
         distribution=Distribution(base.distribution),
         suite=base.suite,
         architecture=Architecture(base.architecture),
@@ -59,12 +56,12 @@ def _subject(bake: ResolvedBake, made: BuiltLayer | DiskImage) -> SbomSubject:
 
 
 def _packages(
-    bake: ResolvedBake, subject: SbomSubject, built: BuiltLayer
+    bake: ResolvedBake, subject: SbomSubject, packages: Mapping[str, str]
 ) -> Iterator[tuple[PackageKey, Component]]:
-    """All that the layer adds; a Python bake brings distribution packages only as dependencies."""
+    """All that the bake adds; a Python bake brings distribution packages only as dependencies."""
     is_python = any(one.type in PYTHON_KINDS for one in bake.spec.artifacts)
     debs = {one.name for one in bake.dependencies if one.kind is DependencyKind.DEB}
-    for name, version in built.packages.items():
+    for name, version in packages.items():
         is_wheel = is_python and name not in debs
         kind = DependencyKind.WHEEL if is_wheel else DependencyKind.DEB
         purl = _pypi_url(name, version) if is_wheel else deb_url(subject, name, version, "")

@@ -26,6 +26,8 @@ KEY_LENGTH = 12
 BAKE_KEY_TAG = "bake_key"
 PURPOSE_TAG = "purpose"
 STATUS_TAG = "status"
+REPLACED_TAG = "replaced_by"
+"""On an AMI that a forced bake replaced: the id of the new one."""
 
 PLATFORM_TAGS = frozenset(
     {
@@ -33,7 +35,8 @@ PLATFORM_TAGS = frozenset(
         *("os_line", "os_release", "channel_at_bake", "base_digest"),
         *("base_ami_id", "base_ami_name", "base_ami_version"),
         *("build_host", "build_job", "build_number", "build_info_url", "commit_hash"),
-        *(BAKE_KEY_TAG, "sbom_digest", PURPOSE_TAG, STATUS_TAG, WORKFLOW_TAG, BUILD_KEY_TAG),
+        *(BAKE_KEY_TAG, "sbom_digest", PURPOSE_TAG, STATUS_TAG, REPLACED_TAG),
+        *(WORKFLOW_TAG, BUILD_KEY_TAG),
     }
 )
 
@@ -46,6 +49,8 @@ class VmFacts:
     base_ami: AmiImage | None = None
     """The base's AMI in the region where the snapshot is made."""
     sbom: Digest | None = None
+    run_id: str = ""
+    """The run of the workflow; the AMI of a forced bake is called after it."""
 
 
 def base_ami(bake: ResolvedBake, region: str) -> AmiImage | None:
@@ -68,15 +73,18 @@ def appversion(spec: BakeSpec) -> str:
     return whole if len(whole) <= MAX_TAG_VALUE else text
 
 
-def vm_name(bake: ResolvedBake) -> str:
+def vm_name(bake: ResolvedBake, run_id: str = "") -> str:
     """``<name>-<version>-<architecture>-<base's minute, UTC>-<bake key>`` in EC2's characters.
 
-    The start of the bake key makes it the name of these bytes alone.
+    The start of the bake key makes it the name of these bytes alone. EC2 allows a name once in an
+    account and region, so a forced bake, whose AMI stands beside the one before, adds its run.
     """
     spec = bake.spec
     minute = datetime.fromtimestamp(bake.base.created_epoch, UTC).strftime("%Y%m%d%H%M")
     parts = (spec.name, spec.version, _architecture(bake), minute, bake.bake_key[:KEY_LENGTH])
-    return fitted_name("-".join(parts))
+    # The end of a run's id is random; its start may be a time.
+    forced = (run_id.rpartition("-")[2],) if spec.rebake else ()
+    return fitted_name("-".join((*parts, *forced)))
 
 
 def vm_description(bake: ResolvedBake, ancestor: AmiImage | None = None) -> str:
@@ -117,7 +125,7 @@ def _their_tags(spec: BakeSpec) -> dict[str, str]:
 
 def _identity_tags(bake: ResolvedBake, facts: VmFacts) -> dict[str, str]:
     return {
-        "Name": vm_name(bake),
+        "Name": vm_name(bake, facts.run_id),
         "appversion": appversion(bake.spec),
         "creator": "fleetwide",
         "creation_time": rfc3339(bake.base.created_epoch),

@@ -41,6 +41,14 @@ class RetagAmis(Record):
     """The tags that the platform gave them last; those that it gives no more are taken off."""
 
 
+class ReplacedAmi(Record):
+    """An AMI whose place another one of the same bake took, in the same region."""
+
+    ami: AmiImage
+    replaced_by: str
+    """Id of the new AMI."""
+
+
 class DropBakedAmis(Record):
     """Where a bake that came to nothing may have left something."""
 

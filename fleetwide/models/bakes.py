@@ -160,6 +160,8 @@ class BakedDisk(Record):
     """Bytes of 512 KiB blocks that differ from the base's disk."""
     snapshot: AmiSnapshot | None = None
     """Made already where the bake happened on a volume; else the disk is still to be uploaded."""
+    packages: dict[str, str] = {}
+    """Packages that the disk has beyond the base's, to their version."""
     findings: list[LintFinding] = []
     boot: BootReport | None = None
     build_seconds: float
@@ -215,7 +217,7 @@ class DocumentBake(Record):
     bake: ResolvedBake
     built: BuiltLayer | None = None
     digest: Digest | None = None
-    disk: DiskImage | None = None
+    disk: BakedDisk | None = None
     started_at: Timestamp
     finished_at: Timestamp
     """When the last thing was built; equal in every try, so that a retry writes equal documents."""

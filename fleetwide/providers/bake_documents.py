@@ -8,9 +8,9 @@ from fleetwide.baseos.sbom import LinkedDocument
 from fleetwide.baseos.sbom_cyclonedx import cyclonedx_link
 from fleetwide.baseos.sbom_spdx import spdx_document, spdx_link
 from fleetwide.errors import NotFound
-from fleetwide.models.bakes import BaseImage, BuiltLayer, DocumentBake, ResolvedBake
+from fleetwide.models.bakes import BakedDisk, BaseImage, BuiltLayer, DocumentBake, ResolvedBake
 from fleetwide.models.baseos import Target
-from fleetwide.models.os_releases import Attachment, DiskImage
+from fleetwide.models.os_releases import Attachment
 from fleetwide.providers.document_archive import (
     Archive,
     BaseLinks,
@@ -24,7 +24,7 @@ from fleetwide.providers.progress import Progress
 from fleetwide.registry.references import ImageReference
 
 
-def spdx_delta(bake: ResolvedBake, made: BuiltLayer | DiskImage, objects: ObjectStore) -> bytes:
+def spdx_delta(bake: ResolvedBake, made: BuiltLayer | BakedDisk, objects: ObjectStore) -> bytes:
     """The SPDX document about what the bake adds: the one that an image names by its digest.
 
     It links to the base's own document where the base has one.

@@ -22,14 +22,13 @@ from fleetwide.providers.builder_cache import BuilderCache
 from fleetwide.providers.compress import compress_layer
 from fleetwide.providers.disk_patch import PatchRequest, patch_disk
 from fleetwide.providers.disk_tools import Workbench, full_disk_told
-from fleetwide.providers.disks import digest_disk
 from fleetwide.providers.layers import LayerEntry, plain_entries
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.os_builds import DISK_LEVEL
 from fleetwide.providers.payloads import Payload
 from fleetwide.providers.progress import Progress, meanwhile, span
 from fleetwide.providers.sandbox import run_isolated
-from fleetwide.providers.sparse_disks import differing_blocks, open_disk
+from fleetwide.providers.sparse_disks import compare_disks, open_disk
 from fleetwide.registry.digests import hex_of
 
 RAW = "disk.raw"
@@ -82,22 +81,29 @@ def bake_disk(request: DiskBake, progress: Progress) -> BakedDisk:
 def describe_disk(request: DiskBake, started: float, progress: Progress) -> BakedDisk:
     """Measure and pack the finished ``RAW``; ``started`` is by the monotonic clock."""
     base, raw = base_disk(request.bake), request.workdir / RAW
-    digest, used = digest_disk(raw, span(progress, 0.0, 0.3))
     with open_disk(request.disk) as before, open_disk(raw) as after:
-        changed = sum(1 for _ in differing_blocks(before, after, span(progress, 0.3, 0.4)))
-    compress_layer(raw, request.workdir / PACKED, span(progress, 0.4, 1.0), level=DISK_LEVEL)
+        compared = compare_disks(before, after, span(progress, 0.0, 0.2))
+    packed = request.workdir / PACKED
+    # Packing reads every byte anyway: it tells the disk's digest.
+    packing = span(progress, 0.2, 1.0)
+    digest = compress_layer(raw, packed, packing, level=DISK_LEVEL).layer.diff_id
     seconds = round(time.monotonic() - started, 3)
     disk = DiskImage(
         digest=digest,
         size=base.size,
-        used=used,
+        used=compared.used_blocks * BLOCK_BYTES,
         boot=base.boot,
         architecture=base.architecture,
         key=f"bakery/disks/{hex_of(digest)}.raw.gz",
         root_uuid=base.root_uuid,
         seconds=seconds,
     )
-    return BakedDisk(disk=disk, changed_bytes=changed * BLOCK_BYTES, build_seconds=seconds)
+    return BakedDisk(
+        disk=disk,
+        changed_bytes=compared.changed_blocks * BLOCK_BYTES,
+        packages=request.payload.packages,
+        build_seconds=seconds,
+    )
 
 
 def keep_disk(

@@ -4,6 +4,7 @@ import gzip
 import shutil
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from fleetwide.baseos.locks import lock_digest
@@ -21,13 +22,15 @@ from fleetwide.registry.digests import hex_of
 # A build that runs now may still need what was touched this recently.
 RECENT_SECONDS = 3600
 FAILED_TREES_SECONDS = 24 * 3600
+# EBS itself gives an upload up that stands still for two hours; a retry comes sooner than that.
+UPLOADS_SECONDS = 24 * 3600
 PIECE = 1024 * 1024
 TRIMMED = ("disks", "pool", "tools")
 WAITING = "waiting for another build that makes the same"
 
 
 class BuilderCache:
-    """Folders below a builder's own: ``tools``, ``disks``, ``pool`` and ``failed``."""
+    """Folders below a builder's own: ``tools``, ``disks``, ``pool``, ``failed``, ``uploads``."""
 
     def __init__(self, folder: Path, objects: ObjectStore) -> None:
         self.folder = folder.absolute()
@@ -88,12 +91,24 @@ class BuilderCache:
         kept.touch()
         return kept
 
+    def journal(self, name: str) -> Path:
+        """Where the journal of an upload to EBS lies; it stays for a day after its last line.
+
+        It outlives the upload, since a try whose answer got lost is made again and must find its
+        snapshot.
+        """
+        folder = self.folder / "uploads"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}.jsonl"
+
     def trim(self, keep: int) -> None:
-        """Remove what was used longest ago until ``keep`` bytes are left, and old failed trees."""
+        """Remove what was used longest ago until ``keep`` bytes are left.
+
+        Failed trees and journals of uploads go by their age alone.
+        """
         now = time.time()
-        for tree in _entries(self.folder / "failed"):
-            if now - tree.stat().st_mtime > FAILED_TREES_SECONDS:
-                _remove(tree)
+        _remove_older(self.folder / "failed", now - FAILED_TREES_SECONDS)
+        _remove_older(self.folder / "uploads", now - UPLOADS_SECONDS)
         found = [path for name in TRIMMED for path in _entries(self.folder / name)]
         sized = sorted((sized for path in found if (sized := _aged(path))), reverse=True)
         total = 0
@@ -115,6 +130,14 @@ def _unpack(packed: Path, target: Path, size: int, progress: Progress) -> None:
                 writer.write(piece)
             done += len(piece)
             progress("unpacking the disk", done / size)
+
+
+def _remove_older(folder: Path, before: float) -> None:
+    """Remove what of a folder was not changed since; another build may do the same just now."""
+    for path in _entries(folder):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                _remove(path)
 
 
 def _remove(path: Path) -> None:

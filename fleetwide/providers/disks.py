@@ -27,6 +27,7 @@ from fleetwide.baseos.disks import (
 from fleetwide.baseos.grub import GRUB_FOLDER, PLATFORMS, grub_config
 from fleetwide.errors import BuildFailed, InvalidInput, PlatformError
 from fleetwide.models.baseos import Architecture, BootMode
+from fleetwide.providers.architectures import this_architecture
 from fleetwide.providers.disk_bios import install_bios_loader
 from fleetwide.providers.disk_root import (
     RootRequest,
@@ -43,7 +44,6 @@ USED_BLOCK = 512 * 1024
 """What block storage takes and counts: all-zero blocks of this size cost nothing."""
 _ZEROS = bytes(USED_BLOCK)
 _ELF_MACHINES = {62: Architecture.AMD64, 183: Architecture.ARM64}
-_MACHINES = {"x86_64": Architecture.AMD64, "aarch64": Architecture.ARM64}
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _check_tools(request: DiskRequest) -> None:
             given=str(request.boot),
             hint="set `vm.boot: uefi`",
         )
-    machine = _MACHINES.get(platform.machine())
+    machine = this_architecture()
     tools = _architecture_of(request.tools)
     if machine is not request.architecture or tools is not machine:
         raise InvalidInput.for_field(

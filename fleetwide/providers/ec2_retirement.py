@@ -2,13 +2,16 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from fleetwide.bakery.vm_tags import REPLACED_TAG
 from fleetwide.baseos.amis import WORKFLOW_TAG
 from fleetwide.models.os_releases import AmiImage
 from fleetwide.providers.cloud import Cloud, missing_is_fine, translated
 from fleetwide.providers.ebs_snapshots import delete_snapshot
-from fleetwide.providers.ec2_lookup import find_image, snapshots_of, tags_of
+from fleetwide.providers.ec2_images import set_deprecation
+from fleetwide.providers.ec2_lookup import find_image, snapshots_of, tag_list, tags_of
 from fleetwide.providers.ec2_volumes import remove_volume
 from fleetwide.providers.progress import Progress
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     )
 
 REMOVAL_ORDER = ("image", "volume", "snapshot")
+# EC2 takes no time that has passed, and rounds to the minute.
+DEPRECATION_DELAY = timedelta(minutes=5)
 USING_STATES = ["pending", "running", "stopping", "stopped"]
 
 
@@ -70,8 +75,44 @@ def deregister_image(cloud: Cloud, image: AmiImage) -> None:
         delete_snapshot(cloud, image.region, snapshot_id)
 
 
+def mark_replaced(cloud: Cloud, image: AmiImage, replaced_by: str, at: datetime) -> None:
+    """Hide an image that another one took the place of; who knows its id may still launch it.
+
+    A missing image counts as replaced.
+    """
+    with translated(image.region):
+        ec2 = cloud.ec2(image.region)
+        found = find_image(ec2, image.image_id)
+        if found is None:
+            return
+        tags = tag_list({REPLACED_TAG: replaced_by})
+        ec2.create_tags(Resources=[image.image_id, *snapshots_of(found)], Tags=tags)
+    set_deprecation(cloud, image.region, image.image_id, at + DEPRECATION_DELAY)
+
+
+def find_replaced(cloud: Cloud, region: str, before: datetime) -> list[AmiImage]:
+    """Images that were replaced before a time, and that no instance of this account was made of."""
+    marked: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [REPLACED_TAG]}]
+    with translated(region):
+        pages = cloud.ec2(region).get_paginator("describe_images")
+        found = pages.paginate(Owners=["self"], Filters=marked)
+        images = [image for page in found for image in page["Images"]]
+    old = [image for image in images if _hidden_before(image, before)]
+    ids = [image.get("ImageId", "") for image in old]
+    unused = [one for one in ids if not instances_using(cloud, region, one)]
+    return [AmiImage(region=region, image_id=one, snapshot_id="") for one in unused]
+
+
+def _hidden_before(image: "ImageTypeDef", before: datetime) -> bool:
+    hidden = image.get("DeprecationTime")
+    return bool(hidden) and datetime.fromisoformat(str(hidden)) < before
+
+
 def find_leftovers(cloud: Cloud, region: str) -> list[Leftover]:
-    """Everything in the region that carries a workflow's id, in use or not."""
+    """Everything in the region that carries a workflow's id, in use or not.
+
+    What a forced bake replaced is not among it: that goes in its own time (``find_replaced``).
+    """
     tagged: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [WORKFLOW_TAG]}]
     with translated(region):
         ec2 = cloud.ec2(region)
@@ -85,11 +126,13 @@ def find_leftovers(cloud: Cloud, region: str) -> list[Leftover]:
                 Leftover("image", region, image.get("ImageId", ""), *_facts(image))
                 for page in images
                 for image in page["Images"]
+                if REPLACED_TAG not in tags_of(image)
             ),
             *(
                 Leftover("snapshot", region, snapshot.get("SnapshotId", ""), *_facts(snapshot))
                 for page in snapshots
                 for snapshot in page["Snapshots"]
+                if REPLACED_TAG not in tags_of(snapshot)
             ),
             *(
                 Leftover("volume", region, volume.get("VolumeId", ""), *_facts(volume))

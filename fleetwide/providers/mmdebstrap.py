@@ -10,6 +10,7 @@ from fleetwide.baseos.packages import MERGED_USR, included
 from fleetwide.errors import BuildFailed, PlatformError
 from fleetwide.models.baseos import Face, OSImageSpec, Trim
 from fleetwide.models.os_locks import Lock
+from fleetwide.providers.architectures import check_runs
 from fleetwide.providers.pool import Pool
 from fleetwide.providers.progress import Progress
 from fleetwide.providers.root_tree import RootTree
@@ -42,8 +43,10 @@ def bootstrap(
 
     Raises:
         BuildFailed: mmdebstrap's last lines, or how the packages differ.
+        InvalidInput: programs of the spec's architecture do not run here.
         PlatformError: this machine failed.
     """
+    check_runs(build.spec.architecture)
     mirror, tree, scratch = workdir / "mirror", workdir / "tree", workdir / "scratch"
     for folder in (mirror, scratch):
         folder.mkdir(parents=True)

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from fleetwide.baseos.snapshot_blocks import BLOCK_BYTES, ZEROS, BlockManifest
@@ -51,13 +52,26 @@ class SparseDisk:
         return BlockManifest(disk_bytes=self.size, blocks=blocks)
 
 
-def differing_blocks(before: SparseDisk, after: SparseDisk, progress: Progress) -> Iterator[int]:
-    """Indexes, in order, of the blocks in which two disks differ; what one lacks is zeros."""
+@dataclass(frozen=True)
+class Comparison:
+    """What one look at two disks tells about the second."""
+
+    used_blocks: int
+    """Blocks of it that are not all zero."""
+    changed_blocks: int
+    """Blocks in which it differs from the first; what one of them lacks is zeros."""
+
+
+def compare_disks(before: SparseDisk, after: SparseDisk, progress: Progress) -> Comparison:
+    """Read both disks once, without their holes; memory holds one block of each."""
     throttled = Throttled(progress)
+    used = changed = 0
     for index in sorted({*before.stored_blocks(), *after.stored_blocks()}):
         throttled("comparing the disks", index * BLOCK_BYTES / max(before.size, after.size))
-        if before.block(index) != after.block(index):
-            yield index
+        block = after.block(index)
+        used += block != ZEROS
+        changed += block != before.block(index)
+    return Comparison(used, changed)
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class VolumeBaker:
     place: Workplace
     workflow_id: str
     """Whose the volume and the snapshot are; a sweeper finds them by it."""
+    run_id: str
 
     def bake_disk(self, request: DiskBake, progress: Progress) -> BakedDisk:
         """Put the payload onto a volume of the base's snapshot, and take a snapshot of it.
@@ -58,7 +59,7 @@ class VolumeBaker:
         started = time.monotonic()
         region = self.place.instance.region
         ami = _needed_ami(request.bake, region)
-        tags = vm_tags(request.bake, VmFacts(self.workflow_id, ami))
+        tags = vm_tags(request.bake, VmFacts(self.workflow_id, ami, run_id=self.run_id))
         self._clear(progress)
         busy = {**tags, PURPOSE_TAG: "bake", STATUS_TAG: "busy"}
         with working_volume(self.place, ami.snapshot_id, busy, span(progress, 0.0, 0.1)) as volume:
@@ -79,14 +80,14 @@ class VolumeBaker:
         remove_leftovers(cloud, region, self.workflow_id, progress, keep=images)
 
 
-def disk_baker(settings: Settings, cloud: Cloud, workflow_id: str) -> DiskBaker:
+def disk_baker(settings: Settings, cloud: Cloud, workflow_id: str, run_id: str) -> DiskBaker:
     """How this builder bakes VMs: the setting ``vm_bake``.
 
     Raises ``PlatformError`` when it is to use volumes and is no EC2 instance.
     """
     if settings.vm_bake == "disk":
         return bake_disk
-    return VolumeBaker(Workplace(cloud, this_instance()), workflow_id).bake_disk
+    return VolumeBaker(Workplace(cloud, this_instance()), workflow_id, run_id).bake_disk
 
 
 def _work(device: Path, request: DiskBake, progress: Progress) -> None:

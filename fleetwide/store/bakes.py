@@ -32,11 +32,13 @@ from fleetwide.models.bakes import (
     ResolvedBake,
     ReusableLayer,
 )
-from fleetwide.models.os_releases import ReleaseState
+from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
 from fleetwide.store import events, images, recipes, releases
 from fleetwide.store.tables import BakeRow, BakeTokenRow, ImageRow, PinRow
 
 UNUSABLE = frozenset({ReleaseState.HELD, ReleaseState.REVOKED, ReleaseState.RETIRED})
+_KNOWN_STATES = UNUSABLE.union(releases.FINISHED)
+_CHANNELS = frozenset(Channel)
 
 
 def resolve(session: Session, spec: BakeSpec) -> ResolvedBake:
@@ -55,7 +57,7 @@ def resolve(session: Session, spec: BakeSpec) -> ResolvedBake:
         check_vm_tags(spec)
     base = _base(session, spec)
     request = key_of(request_document(spec, base, recipe))
-    pinned = None if spec.refresh else pins(session, request)
+    pinned = _known_dependencies(session, spec, request)
     bake = ResolvedBake(
         spec=spec,
         base=base,
@@ -64,9 +66,8 @@ def resolve(session: Session, spec: BakeSpec) -> ResolvedBake:
         content_key=request,
         repository=repository_of(spec.name),
         recipe=recipe,
+        pinned=pinned is not None,
     )
-    if pinned is not None or not needs_resolution(spec):
-        bake = bake.model_copy(update={"pinned": True})
     bake = with_dependencies(session, bake, pinned or [])
     if bake.cached is None:
         _check_uploads(session, spec)
@@ -191,6 +192,9 @@ def sweep_plan(session: Session) -> SweepPlan:
     baked = session.exec(select(ImageRow.workflow_id)).all()
     specs = session.exec(select(BakeRow.spec)).all()
     regions = {region for spec in specs for region in (spec.get("ami") or {}).get("regions", [])}
+    # A distribution on its own copies to regions that no bake's request names.
+    for image in session.exec(select(ImageRow.image)):
+        regions |= {one["region"] for one in [*image.get("regions", []), *image.get("amis", [])]}
     return SweepPlan(
         regions=sorted(regions),
         workflow_ids=sorted({*baked, *(row.workflow_id for row in rows)}),
@@ -241,12 +245,22 @@ def _with_recipe(session: Session, spec: BakeSpec) -> tuple[BakeSpec, AppliedRec
     return applied.model_copy(update={"recipe": extras.reference}), extras
 
 
+def _known_dependencies(
+    session: Session, spec: BakeSpec, request_key: str
+) -> list[Dependency] | None:
+    """None where a builder has to find them out first."""
+    if not needs_resolution(spec):
+        return []
+    return None if spec.refresh else pins(session, request_key)
+
+
 def _base(session: Session, spec: BakeSpec) -> BaseImage:
     line, pointer = split_base(spec.base)
-    row = releases.find(session, line, pointer)
-    if row is None or row.state not in UNUSABLE:
+    row = None if pointer in _CHANNELS else releases.find(session, line, pointer)
+    if row is None or row.state not in _KNOWN_STATES:
         row = releases.resolve(session, line, pointer)
-    release = releases.to_model(session, row)
+    # Which channels point at it is one more query, and nothing that a bake needs to know.
+    release = OSRelease.model_validate({**row.release, "state": row.state})
     if release.state in UNUSABLE:
         raise BaseUnusable(
             f"the OS release {line} {release.version} is {release.state}"

@@ -260,13 +260,15 @@ def test_an_ami_is_baked_shared_and_copied(http: TestClient, plane: Plane) -> No
     attributes = {"copy_to": "eu-west-1", "share_with": "123456789012"}
     body = orca("disk", **AWS, extended_attributes=attributes)
     found = bake(http, body)
-    assert (found["ami"], found["artifact"]["type"]) == (f"ami-{REGION}", "aws/image")
+    assert found["artifact"]["type"] == "aws/image"
+    assert found["ami"].startswith("ami-")
+    assert found["ami"].endswith(f"-{REGION}")
     assert sorted(found["regions"]) == ["eu-west-1", REGION]
     assert found["base_ami"].startswith("ami-")
     assert found["image_name"].startswith("disk-1-")
     assert plane.baked.shared >= {"eu-west-1", REGION}
     [here] = [one for one in found["artifacts"] if one["location"] == "eu-west-1"]
-    assert here["reference"] == "ami-eu-west-1"
+    assert here["reference"] == found["ami"].replace(REGION, "eu-west-1")
 
 
 def test_a_bake_in_many_regions_at_once_is_one_build_and_an_ami_in_each(
@@ -278,10 +280,13 @@ def test_a_bake_in_many_regions_at_once_is_one_build_and_an_ami_in_each(
     regions = ("us-west-2", "eu-west-1", "ap-south-1")
     with ThreadPoolExecutor(len(regions)) as threads:
         found = list(threads.map(lambda region: bake(http, body, region), regions))
-    assert [one["ami"] for one in found] == [f"ami-{region}" for region in regions]
+    copies = [
+        one["ami"].removesuffix(f"-{region}") for one, region in zip(found, regions, strict=True)
+    ]
+    assert len(set(copies)) == 1
     assert plane.bakes.steps.count("build_disk") == built + 1
     # A region that comes later gets a copy.
-    assert bake(http, body, "us-east-1")["ami"] == "ami-us-east-1"
+    assert bake(http, body, "us-east-1")["ami"] == f"{copies[0]}-us-east-1"
     assert plane.bakes.steps.count("build_disk") == built + 1
 
 
@@ -297,7 +302,7 @@ def test_a_region_that_fails_is_told_and_tried_again_by_the_next_request(
     assert "eu-west-1 takes no copies" in told["messages"][0]
     plane.baked.away.clear()
     assert status_of(http, told["id"], "eu-west-1")["state"] == "CANCELED"
-    assert bake(http, body, "eu-west-1")["ami"] == "ami-eu-west-1"
+    assert bake(http, body, "eu-west-1")["ami"].endswith("-eu-west-1")
 
 
 def test_an_ami_of_an_os_release_is_a_base(http: TestClient) -> None:

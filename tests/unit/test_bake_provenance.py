@@ -7,7 +7,7 @@ from fleetwide.baseos.provenance import BuildRun, check_provenance
 from fleetwide.models.bakes import AppliedRecipe, DocumentBake, ReusableLayer
 from fleetwide.models.os_locks import LockRef
 from tests.unit.bakes import BASE, resolved
-from tests.unit.test_bake_sbom import DEPENDENCIES, DISK, WHEELS
+from tests.unit.test_bake_sbom import BAKED, DEPENDENCIES, DISK, WHEELS
 from tests.unit.test_rebase import built
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -41,7 +41,7 @@ def statement(**changes: Any) -> bytes:
             bake=bake,
             built=built(),
             digest=IMAGE,
-            disk=DISK,
+            disk=BAKED,
             started_at=START,
             finished_at=START,
         ),
@@ -62,7 +62,7 @@ def test_it_stands_for_image_layer_and_disk() -> None:
 
 
 def test_faces_that_were_not_baked_are_no_subjects() -> None:
-    request = DocumentBake(bake=resolved(), disk=DISK, started_at=START, finished_at=START)
+    request = DocumentBake(bake=resolved(), disk=BAKED, started_at=START, finished_at=START)
     subjects = json.loads(bake_statement(request, RUN))["subject"]
     assert [one["name"] for one in subjects] == ["disk.raw"]
 

@@ -11,7 +11,7 @@ from fleetwide.bakery.sbom import delta_inventory
 from fleetwide.baseos.sbom import take_inventory
 from fleetwide.baseos.sbom_cyclonedx import cyclonedx_document, cyclonedx_link
 from fleetwide.baseos.sbom_spdx import spdx_document, spdx_link
-from fleetwide.models.bakes import BuiltLayer, Dependency, DependencyKind, ResolvedBake
+from fleetwide.models.bakes import BakedDisk, BuiltLayer, Dependency, DependencyKind, ResolvedBake
 from fleetwide.models.baseos import Architecture, BootMode
 from fleetwide.models.os_releases import DiskImage
 from fleetwide.registry.digests import digest_of
@@ -28,6 +28,12 @@ DISK = DiskImage(
     boot=BootMode.BIOS,
     architecture=Architecture.AMD64,
     key="disks/d",
+)
+BAKED = BakedDisk(
+    disk=DISK,
+    changed_bytes=10,
+    packages={"tool": "1.0", "libpq5": "15.1-0"},
+    build_seconds=1,
 )
 WHEELS: dict[str, Any] = {
     "artifacts": [
@@ -85,8 +91,8 @@ def image_bake() -> tuple[ResolvedBake, BuiltLayer]:
     return resolved(artifacts=[image]), built()
 
 
-def vm_bake() -> tuple[ResolvedBake, DiskImage]:
-    return deb_bake()[0], DISK
+def vm_bake() -> tuple[ResolvedBake, BakedDisk]:
+    return deb_bake()[0], BAKED
 
 
 BAKES = pytest.mark.parametrize("make", [wheel_bake, deb_bake, image_bake, vm_bake])
@@ -145,6 +151,13 @@ def test_a_deb_is_told_as_the_file_and_as_the_package_that_came_of_it() -> None:
         "pkg:deb/debian/tool@1.0?distro=debian-12",
         "pkg:deb/debian/libpq5@15.1-0?arch=amd64&distro=debian-12",
     }
+
+
+def test_a_vm_tells_the_same_packages_as_a_container_of_the_same_artifacts() -> None:
+    assert purls(vm_bake) == purls(deb_bake)
+    bake, layer = wheel_bake()
+    disk = BAKED.model_copy(update={"packages": layer.packages})
+    assert purls(lambda: (bake, disk)) == purls(wheel_bake)
 
 
 def test_an_image_as_payload_is_told_by_its_repository_and_digest() -> None:

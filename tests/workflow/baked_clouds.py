@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 
 from temporalio import activity
 
+from activities.bake_bench import run_id
 from fleetwide.bakery.vm_tags import vm_name
 from fleetwide.errors import InvalidInput
 from fleetwide.models.bake_amis import (
     DropBakedAmis,
     FindBakedAmi,
     RegisterBakedAmi,
+    ReplacedAmi,
     RetagAmis,
     SweepBakes,
 )
@@ -28,11 +30,13 @@ class BakedCloud(Script):
     sweeps: list[SweepBakes] = field(default_factory=list)
     away: set[str] = field(default_factory=set)
     """Regions that take no copy."""
+    replaced: list[ReplacedAmi] = field(default_factory=list)
 
     @activity.defn(name="bakery.register_ami")
     async def register_ami(self, request: RegisterBakedAmi) -> AmiImage:
-        region, name = request.snapshot.region, vm_name(request.bake)
-        made = AmiImage(region=region, image_id=f"ami-{region}", snapshot_id="snap-1", name=name)
+        region, name = request.snapshot.region, vm_name(request.bake, run_id())
+        image_id = f"ami-{name[-12:]}-{region}"
+        made = AmiImage(region=region, image_id=image_id, snapshot_id="snap-1", name=name)
         self.amis[region] = made
         await self.act("register_baked_ami")
         return made
@@ -43,7 +47,8 @@ class BakedCloud(Script):
         region = request.region
         if region in self.away:
             raise InvalidInput(f"{region} takes no copies")
-        made = request.source.model_copy(update={"region": region, "image_id": f"ami-{region}"})
+        image_id = f"ami-{request.source.name[-12:]}-{region}"
+        made = request.source.model_copy(update={"region": region, "image_id": image_id})
         self.amis[region] = made
         return made
 
@@ -60,6 +65,11 @@ class BakedCloud(Script):
     async def retag_amis(self, request: RetagAmis) -> None:
         await self.act("retag_amis")
         self.tags = dict(request.tags)
+
+    @activity.defn(name="bakery.retire_replaced")
+    async def retire_replaced(self, replaced: list[ReplacedAmi]) -> None:
+        await self.act("retire_replaced")
+        self.replaced += replaced
 
     @activity.defn(name="bakery.drop_amis")
     async def drop_amis(self, request: DropBakedAmis) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fleetwide.models.bakes import BakeState
-from fleetwide.store import images
+from fleetwide.store import bakes, images
 from tests.workflow.os_lines import BOTH, build, cancel, failure, until_step
 from tests.workflow.test_bakes import BAKE, bake, row_of, upload
 from tests.workflow.world import World
@@ -82,6 +82,25 @@ async def test_other_metadata_tag_the_amis_anew(ready: World) -> None:
     assert ready.builder.steps.count("build_disk") == 1
 
 
+async def test_a_forced_bake_has_amis_of_its_own_and_hides_those_before(ready: World) -> None:
+    first = await bake(ready, "bake/1", VM)
+    second = await bake(ready, "bake/2", VM, rebake=True)
+    before = {one["region"]: one["image_id"] for one in first["amis"]}
+    after = {one["region"]: one["image_id"] for one in second["amis"]}
+    assert before.keys() == after.keys()
+    assert not {*before.values()} & {*after.values()}
+    told = {one.ami.image_id: one.replaced_by for one in ready.baked.replaced}
+    assert told == {before[region]: after[region] for region in before}
+    assert (await bake(ready, "bake/3", VM))["amis"] == second["amis"]
+
+
+async def test_a_region_without_the_new_ami_keeps_the_one_before(ready: World) -> None:
+    await bake(ready, "bake/1", VM)
+    ready.baked.away.add("us-east-2")
+    await bake(ready, "bake/2", VM, rebake=True)
+    assert [one.ami.region for one in ready.baked.replaced] == ["eu-west-1"]
+
+
 @pytest.mark.parametrize("step", ["build_disk", "upload_baked_disk", "register_baked_ami"])
 async def test_cancel_takes_away_what_is_in_the_cloud(ready: World, step: str) -> None:
     (ready.cloud if step == "register_baked_ami" else ready.builder).stuck_at.add(step)
@@ -112,3 +131,12 @@ async def test_a_sweep_leaves_what_runs_and_what_is_in_the_books(ready: World) -
     assert {"bake/done", "bake/at-work"} <= {*sweep.keep}
     assert ready.bakes.kept == [row_of(ready, "bake/at-work").run_id]
     await cancel(ready, handle)
+
+
+async def test_a_sweep_looks_where_a_distribution_on_its_own_copied_to(ready: World) -> None:
+    image = await bake(ready, "bake/1", VM)
+    request = {"bake_key": image["bake_key"], "region": "ap-south-1"}
+    await (await ready.start("BakeDistribution", request, "more")).result()
+    with ready.store.read() as session:
+        plan = bakes.sweep_plan(session)
+    assert plan.regions == ["ap-south-1", "eu-west-1", "us-east-2"]

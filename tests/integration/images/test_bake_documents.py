@@ -21,7 +21,7 @@ from fleetwide.registry.digests import digest_of
 from tests.integration.images.small_bases import layer_of, push_base
 from tests.unit.bakes import resolved
 from tests.unit.locked import small_set, subject
-from tests.unit.test_bake_sbom import DISK
+from tests.unit.test_bake_sbom import BAKED
 from tests.unit.test_rebase import built as built_layer
 
 pytestmark = pytest.mark.integration
@@ -138,14 +138,14 @@ def test_a_disk_has_documents_that_are_attached_to_nothing(
     archive: Archive, base: BaseImage
 ) -> None:
     bake = resolved(base, name="virtual", targets=["vm"])
-    request = DocumentBake(bake=bake, disk=DISK, started_at=AT, finished_at=AT)
+    request = DocumentBake(bake=bake, disk=BAKED, started_at=AT, finished_at=AT)
     found = publish_bake_documents(request, "bake/x/run", archive, no_progress)
     names = {one.key.rpartition("/")[2] for one in found}
     assert {"vm.spdx.json", "vm.cdx.json"} < names
     for one in found:
         assert one.digest == digest_of(archive.objects.get_bytes(one.key))
     # This base has no documents about a disk, so that there is nothing to link to.
-    assert "externalDocumentRefs" not in json.loads(spdx_delta(bake, DISK, archive.objects))
+    assert "externalDocumentRefs" not in json.loads(spdx_delta(bake, BAKED, archive.objects))
 
 
 class Cancelled(Exception):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fleetwide.models.bake_amis import (
     DropBakedAmis,
     FindBakedAmi,
     RegisterBakedAmi,
+    ReplacedAmi,
     RetagAmis,
     SweepBakes,
     UploadBakedDisk,
@@ -30,6 +31,7 @@ from fleetwide.models.os_steps import AmiSnapshot, CopyAmi, ShareAmi
 from fleetwide.providers.builder_cache import BuilderCache
 from fleetwide.providers.disks import digest_disk
 from fleetwide.providers.ebs_snapshots import SnapshotRequest, upload_snapshot
+from fleetwide.providers.ec2_retirement import DEPRECATION_DELAY
 from fleetwide.providers.objects import FolderStore
 from fleetwide.providers.progress import no_progress
 from fleetwide.settings import Settings
@@ -50,12 +52,21 @@ class Setting:
     disk: BakedDisk
     uploads: BakedDiskUploads
     amis: BakedAmiActivities
+    run_id: str = "0000-1111"
+
+    def forced(self, run_id: str) -> "Setting":
+        """The same bake asked for again with ``rebake``, as another run."""
+        spec = self.bake.spec.model_copy(update={"rebake": True})
+        bake = self.bake.model_copy(update={"spec": spec})
+        return dataclasses.replace(self, bake=bake, run_id=run_id)
 
     def run(self, call: Callable[..., Any], *given: Any) -> Any:
         """As an activity of the bake's workflow."""
         environment = ActivityEnvironment()
         environment.info = dataclasses.replace(
-            environment.info, workflow_id=f"bake/{self.bake.bake_key}"
+            environment.info,
+            workflow_id=f"bake/{self.bake.bake_key}",
+            workflow_run_id=self.run_id,
         )
         return environment.run(call, *given)
 
@@ -191,6 +202,61 @@ def test_a_name_that_belongs_to_something_else_is_a_conflict(setting: Setting) -
     )
     with pytest.raises(Conflict, match=f"belongs to {image_id}"):
         setting.register(snapshot)
+
+
+def test_a_forced_bake_registers_an_ami_of_its_own_once_a_run(setting: Setting) -> None:
+    first = setting.register(setting.upload())
+    again = setting.forced("0000-2222")
+    snapshot = again.upload()
+    second = again.register(snapshot)
+    assert second.image_id != first.image_id
+    assert second.name == f"{first.name}-2222"
+    assert tags_of(setting.aws.image(second.image_id))["Name"] == second.name
+    assert (again.upload(), again.register(snapshot)) == (snapshot, second)
+    third = setting.forced("0000-3333")
+    assert third.register(third.upload()).image_id not in {first.image_id, second.image_id}
+    assert setting.aws.image(first.image_id)["State"] == "available"
+
+
+def test_a_forced_bake_that_came_to_nothing_leaves_the_ami_before(setting: Setting) -> None:
+    first = setting.register(setting.upload())
+    again = setting.forced("0000-2222")
+    again.run(again.uploads.drop_upload, again.bake)
+    second = again.register(again.upload())
+    again.run(again.amis.drop_amis, DropBakedAmis(regions=[REGION], keep=[first.image_id]))
+    base = setting.bake.base.amis[0].snapshot_id
+    assert setting.aws.snapshot_ids() == sorted([base, first.snapshot_id])
+    again.run(again.uploads.drop_upload, again.bake)
+    assert second.snapshot_id not in setting.aws.snapshot_ids()
+
+
+def test_a_replaced_ami_is_hidden_and_goes_when_its_time_is_over(setting: Setting) -> None:
+    first = setting.register(setting.upload())
+    again = setting.forced("0000-2222")
+    second = again.register(again.upload())
+    replaced = [ReplacedAmi(ami=first, replaced_by=second.image_id)]
+    for _ in range(2):
+        again.run(again.amis.retire_replaced, replaced)
+    found = setting.aws.image(first.image_id)
+    assert tags_of(found)["replaced_by"] == second.image_id
+    hidden = datetime.fromisoformat(found["DeprecationTime"])
+    assert timedelta() < hidden - datetime.now(UTC) <= DEPRECATION_DELAY
+    again.run(again.amis.drop_amis, DropBakedAmis(regions=[REGION], keep=[second.image_id]))
+    sweep = SweepBakes(regions=[REGION], keep=[f"bake/{setting.bake.bake_key}"])
+    assert setting.run(setting.amis.sweep_cloud, sweep) == []
+    # As if the days had passed: EC2 takes no deprecation in the past.
+    setting.amis.replaced_stay = -2 * DEPRECATION_DELAY
+    running = setting.aws.client("ec2").run_instances(
+        ImageId=first.image_id, MinCount=1, MaxCount=1
+    )["Instances"][0]["InstanceId"]
+    assert setting.run(setting.amis.sweep_cloud, sweep) == []
+    setting.aws.client("ec2").terminate_instances(InstanceIds=[running])
+    gone = [f"image {first.image_id} in {REGION}"]
+    trial = sweep.model_copy(update={"dry_run": True})
+    assert setting.run(setting.amis.sweep_cloud, trial) == gone
+    assert setting.run(setting.amis.sweep_cloud, sweep) == gone
+    base = setting.bake.base.amis[0].snapshot_id
+    assert setting.aws.snapshot_ids() == sorted([base, second.snapshot_id])
 
 
 def test_new_metadata_of_the_same_bytes_is_an_update_of_tags(setting: Setting) -> None:

@@ -32,12 +32,13 @@ def small(folder: Path) -> list[LayerEntry]:
 def test_a_baked_disk_is_what_is_told_and_the_same_each_time(base: Base, tmp_path: Path) -> None:
     bakes = []
     for name in ("first", "second"):
-        payload = Payload(staged(tmp_path / name / "staging"))
+        payload = Payload(staged(tmp_path / name / "staging"), {"hello": "1.0"})
         request = disk_bake(base, bake_on(base), tmp_path / name, payload)
         bakes.append(bake_disk(request, no_progress))
     raw = tmp_path / "first/work" / RAW
     disk = bakes[0].disk
     assert disk.digest == bakes[1].disk.digest
+    assert bakes[0].packages == {"hello": "1.0"}
     assert disk.digest == f"sha256:{hashlib.sha256(raw.read_bytes()).hexdigest()}"
     assert (disk.size, disk.boot, disk.root_uuid) == (
         base.image.size,

@@ -69,7 +69,7 @@ class Ec2:
         return self.aws.client("ec2")
 
     def baker(self) -> VolumeBaker:
-        return VolumeBaker(self.place, WORKFLOW)
+        return VolumeBaker(self.place, WORKFLOW, "run-1")
 
     def request(self, base: Base, folder: Path, payload: Payload) -> DiskBake:
         bake = bake_on(base)
@@ -198,8 +198,8 @@ def test_both_ways_put_the_same_files_on_the_disk(ec2: Ec2, base: Base, tmp_path
     entries.append(deletion("opt/kept/.wh..wh..opq"))
     trees = []
     for name, baker in (("file", bake_disk), ("volume", ec2.baker().bake_disk)):
-        request = ec2.request(base, tmp_path / name, Payload(entries))
-        baker(request, no_progress)
+        request = ec2.request(base, tmp_path / name, Payload(entries, {"hello": "1.0"}))
+        assert baker(request, no_progress).packages == {"hello": "1.0"}
         trees.append(unpacked(base, request.workdir / RAW, tmp_path / name / "trees"))
     found = [
         {
@@ -236,7 +236,7 @@ def test_a_refused_step_takes_the_ones_before_back(
         "writing the artifacts",
         "copying the disk",
         "taking the snapshot",
-        "reading the disk back",
+        "comparing the disks",
         "compressing",
     ],
 )
@@ -397,7 +397,7 @@ def test_a_base_snapshot_that_is_gone_is_told(ec2: Ec2, base: Base, tmp_path: Pa
 
 
 def test_the_setting_says_how_vms_are_baked(ec2: Ec2) -> None:
-    assert disk_baker(Settings(), ec2.place.cloud, WORKFLOW) is bake_disk
+    assert disk_baker(Settings(), ec2.place.cloud, WORKFLOW, "run-1") is bake_disk
 
 
 def test_the_instance_tells_who_it_is() -> None:

@@ -14,6 +14,7 @@ from fleetwide.models.os_releases import DiskImage
 from fleetwide.providers.builder_cache import (
     FAILED_TREES_SECONDS,
     RECENT_SECONDS,
+    UPLOADS_SECONDS,
     BuilderCache,
 )
 from fleetwide.providers.objects import FolderStore
@@ -204,11 +205,20 @@ def test_failed_trees_go_after_a_day_and_count_for_nothing(cache: BuilderCache) 
 
 
 def test_what_is_not_the_cache_s_is_left_alone(cache: BuilderCache) -> None:
-    upload = entry(cache, "uploads", "journal", 300 * HOUR)
+    other = entry(cache, "apt", "index", 300 * HOUR)
     cache.trim(keep=0)
-    assert upload.exists()
+    assert other.exists()
 
 
 def test_an_empty_builder_has_nothing_to_trim(cache: BuilderCache) -> None:
     cache.trim(keep=0)
     assert not cache.folder.exists()
+
+
+def test_journals_of_uploads_go_a_day_after_their_last_line(cache: BuilderCache) -> None:
+    old, fresh = cache.journal("bake-old"), cache.journal("web-1.0")
+    for path, age in ((old, UPLOADS_SECONDS + HOUR), (fresh, UPLOADS_SECONDS - HOUR)):
+        path.write_text("{}\n")
+        os.utime(path, (time.time() - age, time.time() - age))
+    cache.trim(0)
+    assert (old.exists(), fresh.exists()) == (False, True)
