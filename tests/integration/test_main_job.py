@@ -12,6 +12,7 @@ import pytest
 
 from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
 from tests.platforms import ROOT, Platform, eventually
+from tests.receivers import ReceivedSpan
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
 
@@ -209,22 +210,27 @@ def test_one_trace_leads_from_the_request_to_the_containers_start(
         },
     )
     assert answer.status_code == 202
-    wanted = ("RunActivity:hosts.run_container", "container start")
 
-    def names() -> set[str]:
-        return {span.name for span in platform.traces.spans if span.trace_id == trace_id}
+    # Each process sends its spans in its own time, so the chain is whole some time after its end.
+    def whole() -> list[ReceivedSpan]:
+        chain = chain_from("container start", platform, trace_id)
+        return chain if chain and chain[-1].service == "fleetwide-api" else []
 
-    eventually(lambda: set(wanted) <= names(), 30, f"spans {wanted}")
-    mine = [span for span in platform.traces.spans if span.trace_id == trace_id]
-    by_id = {span.span_id: span for span in mine}
-    start = next(span for span in mine if span.name == "container start")
-    services = []
-    span: Any = start
+    chain = eventually(whole, 30, "a chain of spans up to the API's")
+    assert chain[0].service == "fleetwide-host"
+    assert "RunActivity:hosts.run_container" in {span.name for span in chain}
+
+
+def chain_from(name: str, platform: Platform, trace_id: str) -> list[ReceivedSpan]:
+    """The span with this name, its parent, and so on up to the last that has arrived."""
+    spans = [span for span in platform.traces.spans if span.trace_id == trace_id]
+    by_id = {span.span_id: span for span in spans}
+    span = next((span for span in spans if span.name == name), None)
+    chain = []
     while span is not None:
-        services.append(span.service)
+        chain.append(span)
         span = by_id.get(span.parent_id)
-    assert services[0] == "fleetwide-host"
-    assert services[-1] == "fleetwide-api"
+    return chain
 
 
 def test_every_process_serves_the_sdks_metrics(platform: Platform) -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fleetwide.providers import cgroups
@@ -30,22 +31,17 @@ def groups() -> list[Path]:
     return [path for pattern in patterns for path in cgroups.MOUNT.glob(pattern)]
 
 
-def sleepers() -> list[bytes]:
-    """Processes of the containers that these tests start, wherever they run."""
-    found = [path.read_bytes() for path in command_lines()]
-    return [words for words in found if words.startswith((b"/bin/sleep\0", b"sleep\0"))]
+def sleepers() -> list[list[str]]:
+    """Processes of the containers that these tests start, wherever they run.
 
-
-def command_lines() -> list[Path]:
-    """The command lines that name the tests' own numbers of seconds."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"98765" in path.read_bytes():
-                found.append(path)
-        except OSError:
-            continue
-    return found
+    They are told by the tests' own numbers of seconds; one that ends meanwhile is none.
+    """
+    running = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [
+        words
+        for words in running
+        if words and Path(words[0]).name == "sleep" and any("98765" in word for word in words)
+    ]
 
 
 def assert_nothing_stays(bench: Bench) -> None:
