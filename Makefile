@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_STATE := .fleetwide/test
+# Two processes share the suite; tests/platforms.py says which tests stay together, longest first.
+TOGETHER = -n 2 --dist loadgroup --no-loadscope-reorder
 FIGURES = $(if $(only),benchmarks/$(only).py,$(shell grep -l __main__ benchmarks/*.py))
 
 .DEFAULT_GOAL := help
@@ -28,7 +30,7 @@ test: setup ## Check style, types, imports, then run the whole suite
 	$(BIN)/lint-imports
 	@# Only the Docker daemon, and only where none answers; the tests bring the rest themselves.
 	@trap '$(BIN)/fleetwide dev down --state-dir $(TEST_STATE)' EXIT; \
-	$(BIN)/fleetwide dev up dockerd --state-dir $(TEST_STATE) && $(BIN)/pytest
+	$(BIN)/fleetwide dev up dockerd --state-dir $(TEST_STATE) && $(BIN)/pytest $(TOGETHER)
 
 bench: setup ## Run every benchmark, or one: make bench only=NAME
 	@set -e; for file in $(FIGURES); do \

@@ -52,6 +52,7 @@ from fleetwide.providers.ec2_images import (
 )
 from fleetwide.providers.ec2_retirement import (
     deregister_image,
+    drop_copy,
     find_leftovers,
     find_replaced,
     mark_replaced,
@@ -159,6 +160,11 @@ class BakedAmiActivities:
     def copy_ami(self, request: CopyAmi) -> AmiImage:
         """Copy the AMI to one more region and wait until it is available there; twice is once."""
         return copy_image(self.cloud, request.source, request.region, heartbeat)
+
+    @activity.defn(name="bakery.drop_copy", no_thread_cancel_exception=True)
+    def drop_copy(self, request: CopyAmi) -> None:
+        """Take away a copy that nobody waits for any more, whether it is complete or not."""
+        drop_copy(self.cloud, request.source, request.region)
 
     @activity.defn(name="bakery.share_ami", no_thread_cancel_exception=True)
     def share_ami(self, request: ShareAmi) -> None:

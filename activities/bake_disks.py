@@ -30,6 +30,7 @@ from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.payloads import Payload, PayloadInputs, make_payload
 from fleetwide.providers.progress import Progress, span
 from fleetwide.providers.qemu_command import Accelerator, BootRequest
+from fleetwide.providers.script_limits import script_limits
 from fleetwide.providers.volume_bakes import disk_baker
 from fleetwide.settings import Settings
 
@@ -122,6 +123,7 @@ class BakeDiskActivities:
             dependencies=self.benches.dependencies(bake, bench, span(progress, 0.3, 0.5)),
             base=tree,
             target=Target.VM,
+            limits=script_limits(self.settings),
         )
         workdir = bench.folder / "payload"
         workdir.mkdir()

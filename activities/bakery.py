@@ -62,6 +62,12 @@ class ImageActivities:
         with self.store.read() as session:
             return images.distributed(session, spec.bake_key)
 
+    @activity.defn(name="bakery.widen_image")
+    def widen_image(self, bake: ResolvedBake) -> BakedImage:
+        """Add the regions, accounts and tags of a request to those of its image."""
+        with self.store.write() as session:
+            return images.widen(session, bake)
+
     @activity.defn(name="bakery.record_region")
     def record_region(self, request: RecordRegion) -> BakedImage:
         """Write how the distribution to one region stands; the image as it is then."""

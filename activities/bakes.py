@@ -28,16 +28,16 @@ from fleetwide.models.bakes import (
 from fleetwide.models.os_releases import Attachment
 from fleetwide.providers.bake_documents import publish_bake_documents, spdx_delta
 from fleetwide.providers.base_cache import BaseCache
-from fleetwide.providers.compress import compress_layer
 from fleetwide.providers.dependencies import DependencyRequest, resolve_dependencies
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.document_archive import Archive
 from fleetwide.providers.images import push_bake, upload_layer
-from fleetwide.providers.layers import write_layer
+from fleetwide.providers.layers import pack_layer
 from fleetwide.providers.lint_payload import check_payload, load_policy
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.payloads import PayloadInputs, make_payload
 from fleetwide.providers.progress import span
+from fleetwide.providers.script_limits import script_limits
 from fleetwide.providers.signing import load_or_create_key
 from fleetwide.providers.smoke_tests import SmokeRequest, smoke_test
 from fleetwide.registry.digests import digest_of
@@ -96,13 +96,13 @@ class BakeActivities:
                 artifacts=self.benches.artifacts(bake, bench, span(progress, 0.0, 0.2)),
                 dependencies=self.benches.dependencies(bake, bench, span(progress, 0.2, 0.3)),
                 base=self.bases.rootfs(bake.base, span(progress, 0.3, 0.4)),
+                limits=script_limits(self.settings),
             )
             workdir = bench.folder / "payload"
             workdir.mkdir()
             payload = make_payload(inputs, workdir, span(progress, 0.4, 0.7))
-            tar, packed_tar = bench.folder / "layer.tar", bench.folder / "layer.tar.gz"
-            write_layer(payload.entries, tar, span(progress, 0.7, 0.8))
-            packed = compress_layer(tar, packed_tar, span(progress, 0.8, 0.9))
+            packed_tar = bench.folder / "layer.tar.gz"
+            packed = pack_layer(payload.entries, packed_tar, span(progress, 0.7, 0.9))
             policy, size = load_policy(self.settings), packed.layer.size
             looking = span(progress, 0.9, 1.0)
             findings = check_payload(bake, payload, inputs.base, size, policy, looking)

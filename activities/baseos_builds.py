@@ -55,6 +55,7 @@ from fleetwide.providers.os_documents import publish_documents
 from fleetwide.providers.os_locks import LockResolver
 from fleetwide.providers.progress import meanwhile, span
 from fleetwide.providers.qemu_command import Accelerator, BootRequest
+from fleetwide.providers.script_limits import script_limits
 from fleetwide.providers.signing import load_or_create_key
 from fleetwide.providers.toolchain import versions
 from fleetwide.settings import Settings
@@ -247,7 +248,7 @@ class OSBuildActivities:
         lock = self.locks.load(locked.lock.digest)
         self.cache.pool.fetch(lock.packages, heartbeat)
         with self._workdir(part) as folder:
-            yield Workshop(folder, self.cache, lock)
+            yield Workshop(folder, self.cache, lock, script_limits(self.settings))
 
     @contextmanager
     def _workdir(self, part: str) -> Iterator[Path]:

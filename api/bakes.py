@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from temporalio.common import WorkflowIDReusePolicy
 
 from api.deps import Platform
-from api.documents import image_document
 from api.lifecycles import Start
+from api.links import links_of
 from fleetwide.bakery.images import metadata_changed
 from fleetwide.models.bakery import BakeSpec
-from fleetwide.models.bakes import ResolvedBake
-from fleetwide.models.documents import ImageDocument, Operation, OperationStatus
+from fleetwide.models.bakes import BakedImage, ResolvedBake
+from fleetwide.models.documents import Operation, OperationStatus
+from fleetwide.settings import Settings
 from fleetwide.store import bakes
-from fleetwide.store.tables import ImageRow
 from fleetwide.temporal import search_attributes as attributes
 
 
@@ -23,7 +23,9 @@ class Admission:
 
     request: BakeSpec
     bake: ResolvedBake
-    image: ImageDocument | None
+    image: BakedImage | None
+    running: str | None = None
+    """The workflow that bakes the same just now, where it was started under another key."""
 
 
 def admit(platform: Platform, spec: BakeSpec) -> Admission:
@@ -36,11 +38,16 @@ def admit(platform: Platform, spec: BakeSpec) -> Admission:
     """
     with platform.store.read() as session:
         bake = bakes.resolve(session, spec)
-        row = session.get(ImageRow, bake.bake_key) if bake.cached else None
-        known = image_document(platform.settings, row) if row else None
-    if known is None or spec.rebake or not bake.pinned or metadata_changed(known, bake):
-        return Admission(spec, bake, None)
-    return Admission(spec, bake, known)
+        if _is_answer(bake):
+            return Admission(spec, bake, bake.cached)
+        return Admission(spec, bake, None, bakes.at_work(session, bake.bake_key))
+
+
+def _is_answer(bake: ResolvedBake) -> bool:
+    """Whether the image that there is has all that the request asks for."""
+    if bake.cached is None or bake.spec.rebake or not bake.pinned or bake.missing is not None:
+        return False
+    return not metadata_changed(bake.cached, bake)
 
 
 def with_token(platform: Platform, admission: Admission, token: str) -> str:
@@ -55,15 +62,17 @@ def with_token(platform: Platform, admission: Admission, token: str) -> str:
 def start_of(admission: Admission) -> Start:
     """The workflow of an admitted request: one at a time for each bake key.
 
-    A run that comes late finds the image of the one before, and builds nothing.
+    A run that comes late finds the image of the one before, and builds nothing. One that joins
+    another request's run is told to it, which serves it after its own.
     """
     spec, bake = admission.request, admission.bake
     return Start(
         workflow_type="Bake",
-        workflow_id=f"bake/{bake.bake_key}",
+        workflow_id=admission.running or f"bake/{bake.bake_key}",
         spec=spec,
         summary=f"{spec.name} {spec.version} onto {spec.base}",
         reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        join=bake.spec,
         attributes=attributes.pairs(
             {
                 attributes.APP: spec.name,
@@ -74,7 +83,7 @@ def start_of(admission: Admission) -> Start:
     )
 
 
-def finished(image: ImageDocument) -> Operation:
+def finished(settings: Settings, image: BakedImage) -> Operation:
     """The answer to a request whose image there is."""
     return Operation(
         id=image.bake_key,
@@ -84,6 +93,6 @@ def finished(image: ImageDocument) -> Operation:
         status=OperationStatus.COMPLETED,
         summary=f"{image.name} {image.version} onto {image.base_name}:{image.base_version}",
         closed_at=image.created_at,
-        result=image.model_dump(mode="json", exclude={"links", "owner"}),
-        links=image.links,
+        result=image,
+        links=links_of(settings, image.workflow_id, ""),
     )

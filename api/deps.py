@@ -1,9 +1,10 @@
 """What the routes stand on: opened once per process, handed to each request."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Query, Request
 from temporalio.client import Client
 
@@ -17,6 +18,8 @@ from fleetwide.temporal.client import connect, make_runtime
 CONNECT_SECONDS = 5.0
 MAX_WAIT_SECONDS = 300
 MAX_PAGE = 200
+# Admissions mostly compute: more threads at once only take the interpreter from each other.
+ADMISSION_THREADS = 2
 
 
 class TemporalConnection:
@@ -58,6 +61,7 @@ class Platform:
     registry: RegistryClient
     objects: ObjectStore
     temporal: TemporalConnection
+    admissions: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(ADMISSION_THREADS))
 
     @classmethod
     def open(cls, settings: Settings) -> "Platform":

@@ -78,6 +78,8 @@ class Start:
     reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE
     unique: bool = False
     compare: bool = False
+    join: BaseModel | None = None
+    """What a workflow is told by its signal ``join`` that runs for another request."""
     attributes: TypedSearchAttributes = field(default_factory=lambda: TypedSearchAttributes([]))
 
     @property
@@ -147,12 +149,19 @@ async def start(platform: Platform, request: Start) -> WorkflowHandle[Any, Any]:
             handle = client.get_workflow_handle(request.workflow_id)
         if request.compare:
             await _refuse_another_request(handle, request)
+        if request.join is not None and not await _runs_for(handle, request):
+            # Starts it where the other one has ended in between.
+            return await _start(client, request, details_of(platform.settings, request), "join")
     return handle
 
 
-async def _refuse_another_request(handle: WorkflowHandle[Any, Any], request: Start) -> None:
+async def _runs_for(handle: WorkflowHandle[Any, Any], request: Start) -> bool:
     known = await handle.describe(rpc_timeout=RPC_TIMEOUT)
-    if await known.memo_value(REQUEST_MEMO, None) != request.fingerprint:
+    return bool(await known.memo_value(REQUEST_MEMO, None) == request.fingerprint)
+
+
+async def _refuse_another_request(handle: WorkflowHandle[Any, Any], request: Start) -> None:
+    if not await _runs_for(handle, request):
         raise InvalidInput.for_field(
             "Idempotency-Key",
             "was used before for another request",
@@ -170,7 +179,9 @@ def details_of(settings: Settings, request: Start) -> str:
     return "\n".join([request.summary, "", *lines])
 
 
-async def _start(client: Client, request: Start, details: str) -> WorkflowHandle[Any, Any]:
+async def _start(
+    client: Client, request: Start, details: str, signal: str | None = None
+) -> WorkflowHandle[Any, Any]:
     return await client.start_workflow(
         request.workflow_type,
         request.spec,
@@ -184,6 +195,8 @@ async def _start(client: Client, request: Start, details: str) -> WorkflowHandle
         search_attributes=request.attributes,
         static_summary=_cut(request.summary),
         static_details=details,
+        start_signal=signal,
+        start_signal_args=[request.join] if signal else [],
         rpc_timeout=RPC_TIMEOUT,
     )
 

@@ -1,7 +1,8 @@
-"""What happens around every request: an id, a span, a size limit, a last net for errors."""
+"""What happens around every request: an id, a span, limits of what may come, a last net."""
 
 import re
 from typing import Any
+from urllib.parse import unquote_plus
 
 import structlog
 from fastapi import HTTPException
@@ -10,7 +11,9 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
-from api.problems import internal_problem, plain_problem, respond
+from api.problems import internal_problem, plain_problem, problem_of, respond
+from fleetwide.errors import InvalidInput
+from fleetwide.models.texts import is_line
 
 MAX_BODY_BYTES = 1024 * 1024
 TOO_LARGE = f"a request's body may have {MAX_BODY_BYTES} bytes"
@@ -65,6 +68,13 @@ class _Exchange:
         if self.limited and length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
             await self._answer_too_large()
             return
+        unclean = _unclean_part(self.scope)
+        if unclean is not None:
+            problem = problem_of(
+                InvalidInput.for_field(unclean, "must not hold control characters")
+            )
+            await respond(self.scope, problem)(self.scope, self._receive, self.send)
+            return
         try:
             await self.app(self.scope, self.receive, self.send)
         except Exception as error:
@@ -109,6 +119,13 @@ class _Exchange:
         if path:
             self.span.update_name(f"{self.scope['method']} {path}")
             self.span.set_attribute("http.route", path)
+
+
+def _unclean_part(scope: Scope) -> str | None:
+    """The part of the address with control characters, which no name, key or cursor holds."""
+    if not is_line(scope["path"]):
+        return "path"
+    return None if is_line(unquote_plus(scope["query_string"].decode("latin-1"))) else "query"
 
 
 def _headers(scope: Scope) -> dict[str, str]:

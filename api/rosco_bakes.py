@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
-from temporalio.common import WorkflowIDReusePolicy
 
 from api import lifecycles
 from api.bake_logs import BakeLogReader, whole_log
 from api.deps import Platform
-from api.lifecycles import Start
 from fleetwide.bakery.rosco import AMI_ID
 from fleetwide.bakery.rosco_answers import SeenImage, details_of, failure_lines, status_of
 from fleetwide.errors import Conflict, NotFound
-from fleetwide.models.bake_amis import DistributionSpec
 from fleetwide.models.bakery import BakeSpec
 from fleetwide.models.bakes import (
     ENDED,
@@ -74,11 +71,8 @@ class Standing:
     messages: tuple[str, ...] = ()
 
 
-async def status(platform: Platform, text: str, *, again: bool = False) -> RoscoStatus:
+async def status(platform: Platform, text: str) -> RoscoStatus:
     """Where a bake stands for the region that it was asked for.
-
-    An image that its region has not got yet is sent there; where that failed, ``again`` lets it
-    be tried anew.
 
     Raises:
         NotFound: there is no such bake.
@@ -87,9 +81,7 @@ async def status(platform: Platform, text: str, *, again: bool = False) -> Rosco
     standing = await _standing(platform, bake_id)
     if standing.row is None or not bake_id.region or standing.state not in _DONE:
         return status_of(text, standing.state, standing.messages)
-    image = await run_in_threadpool(_image, platform, standing.row)
-    there = next((one for one in image.regions if one.region == bake_id.region), None)
-    state, messages = await _in_region(platform, image, bake_id.region, there, again=again)
+    state, messages = await _in_region(platform, standing.row, bake_id)
     return status_of(text, state, messages)
 
 
@@ -180,37 +172,28 @@ def _booked(platform: Platform, bake_id: BakeId) -> Standing | None:
 
 
 async def _in_region(
-    platform: Platform,
-    image: BakedImage,
-    region: str,
-    there: RegionStatus | None,
-    *,
-    again: bool,
+    platform: Platform, row: BakeRow, bake_id: BakeId
 ) -> tuple[BakeState, tuple[str, ...]]:
+    there = await run_in_threadpool(_there, platform, row, bake_id.region)
+    if there is None or there.state is not RegionState.AVAILABLE:
+        # Whoever joined the bake is served after its end is booked.
+        if await _runs(platform, bake_id):
+            return BakeState.DISTRIBUTING, ()
+        there = await run_in_threadpool(_there, platform, row, bake_id.region)
     if there is not None and there.state is RegionState.AVAILABLE:
         return BakeState.AVAILABLE, ()
-    spec = DistributionSpec(bake_key=image.bake_key, region=region)
-    if there is not None and there.state is RegionState.FAILED and not again:
-        if await _runs(platform, spec.workflow_id):
-            return BakeState.DISTRIBUTING, ()
-        return BakeState.FAILED, (f"the AMI did not get to {region}: {there.message}",)
-    await lifecycles.start(platform, _distribution(image, spec))
-    return BakeState.DISTRIBUTING, ()
+    why = there.message if there else "nobody asked for it"
+    return BakeState.FAILED, (f"the AMI did not get to {bake_id.region}: {why}",)
 
 
-def _distribution(image: BakedImage, spec: DistributionSpec) -> Start:
-    return Start(
-        workflow_type="BakeDistribution",
-        workflow_id=spec.workflow_id,
-        spec=spec,
-        summary=f"{image.name} {image.version} in {spec.region}",
-        reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-    )
+def _there(platform: Platform, row: BakeRow, region: str) -> RegionStatus | None:
+    regions = _image(platform, row).regions
+    return next((one for one in regions if one.region == region), None)
 
 
-async def _runs(platform: Platform, workflow_id: str) -> bool:
+async def _runs(platform: Platform, bake_id: BakeId) -> bool:
     try:
-        known = await lifecycles.operation(platform, workflow_id)
+        known = await lifecycles.operation(platform, bake_id.workflow_id, bake_id.run_id)
     except NotFound:
         return False
     return known.status is OperationStatus.RUNNING

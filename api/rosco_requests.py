@@ -44,11 +44,11 @@ async def create(
     region = region if admitted.request.ami else ""
     known = await run_in_threadpool(_known, platform, admitted)
     if known:
-        return await status(platform, str(BakeId(*known, region)), again=True)
+        return await status(platform, str(BakeId(*known, region)))
     start = admission.start_of(admitted)
     handle = await lifecycles.start(platform, start)
     assert handle.result_run_id is not None
-    bake_id = BakeId(admitted.bake.bake_key, handle.result_run_id, region)
+    bake_id = BakeId(handle.id.removeprefix("bake/"), handle.result_run_id, region)
     return status_of(str(bake_id), BakeState.PENDING)
 
 
@@ -63,12 +63,10 @@ def _admit(platform: Platform, region: str, request: RoscoRequest, *, rebake: bo
 
 
 def _is_stale(platform: Platform, admitted: Admission) -> bool:
-    """Whether there is an image that does not do: forgotten, or without the AMI asked for."""
+    """Whether there is an image that was forgotten."""
     cached = admitted.bake.cached
     if cached is None:
         return False
-    if admitted.request.ami is not None and not cached.amis:
-        return True
     with platform.store.read() as session:
         return books.is_forgotten(session, cached.bake_key)
 

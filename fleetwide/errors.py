@@ -12,6 +12,7 @@ FleetwideError
 │   ├── DependencyUnsatisfied the base and its archives do not have what an artifact needs
 │   ├── InstallFailed         an artifact's own install script failed
 │   │   └── InstallTimedOut   or did not come to an end
+│   ├── LimitExceeded         a script or a build took more of the builder than it may
 │   ├── BaseUnusable          the OS release is held, revoked or retired
 │   ├── PolicyRefused         the image breaks a rule of the bakery policy
 │   ├── SmokeTestFailed       the image does not start as it should
@@ -48,6 +49,7 @@ class ErrorCode(StrEnum):
     DEPENDENCY_UNSATISFIED = "DependencyUnsatisfied"
     INSTALL_FAILED = "InstallFailed"
     INSTALL_TIMED_OUT = "InstallTimedOut"
+    LIMIT_EXCEEDED = "LimitExceeded"
     BASE_UNUSABLE = "BaseUnusable"
     POLICY_REFUSED = "PolicyRefused"
     SMOKE_TEST_FAILED = "SmokeTestFailed"
@@ -94,6 +96,9 @@ TRAITS: dict[ErrorCode, ErrorTraits] = {
     ),
     ErrorCode.INSTALL_TIMED_OUT: ErrorTraits(
         422, retryable=False, title="The artifact's own install script did not end"
+    ),
+    ErrorCode.LIMIT_EXCEEDED: ErrorTraits(
+        422, retryable=False, title="A script took more of the builder than it may"
     ),
     ErrorCode.BASE_UNUSABLE: ErrorTraits(
         410, retryable=False, title="The OS release must not be used"
@@ -231,6 +236,12 @@ class InstallTimedOut(InstallFailed):
     """An artifact's own install script did not come to an end."""
 
     code = ErrorCode.INSTALL_TIMED_OUT
+
+
+class LimitExceeded(UserError):
+    """A script or a build took more memory, processes or disk of the builder than it may."""
+
+    code = ErrorCode.LIMIT_EXCEEDED
 
 
 class BaseUnusable(UserError):

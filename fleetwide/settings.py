@@ -88,6 +88,21 @@ class Settings(BaseSettings):
         default=20 * 1024**3,
         description="bytes of packages, tools and disks that a builder keeps for the next build",
     )
+    script_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        description="seconds that the install scripts of a bake, the build of an sdist, or a "
+        "script of an OS spec may take",
+    )
+    script_memory: int = Field(
+        default=2 * 1024**3, gt=0, description="bytes of memory that one of these may take"
+    )
+    script_processes: int = Field(
+        default=1024, gt=0, description="processes that one of these may have at a time"
+    )
+    script_disk: int = Field(
+        default=10 * 1024**3, gt=0, description="bytes of disk that one of these may take"
+    )
     vm_bake: Literal["disk", "volume"] = Field(
         default="disk",
         description="how VMs are baked: on a disk file, or on an EBS volume of this EC2 instance",

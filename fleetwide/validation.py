@@ -13,6 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from fleetwide.errors import FieldFault, InvalidInput
+from fleetwide.models.texts import LINE_PATTERN, PROSE_PATTERN, WORD_PATTERN
 
 MAX_FAULTS = 20
 MAX_FAULTS_IN_MESSAGE = 5
@@ -46,6 +47,13 @@ _PLAIN: dict[str, str] = {
 }
 
 
+_TEXT_PATTERNS = {
+    LINE_PATTERN: "must be one line without control characters",
+    PROSE_PATTERN: "must not hold control characters",
+    WORD_PATTERN: "must not hold NUL characters",
+}
+
+
 def _number(value: float) -> str:
     """A limit as people write it: 96 and not 96.0."""
     return str(int(value)) if float(value).is_integer() else str(value)
@@ -58,7 +66,9 @@ _WITH_NUMBERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "less_than": lambda ctx: f"must be less than {_number(ctx['lt'])}",
     "enum": lambda ctx: f"must be {ctx['expected']}",
     "literal_error": lambda ctx: f"must be {ctx['expected']}",
-    "string_pattern_mismatch": lambda ctx: f"must match {ctx['pattern']}",
+    "string_pattern_mismatch": lambda ctx: (
+        _TEXT_PATTERNS.get(ctx["pattern"]) or f"must match {ctx['pattern']}"
+    ),
     "string_too_short": lambda ctx: f"must have at least {ctx['min_length']} characters",
     "string_too_long": lambda ctx: f"must have at most {ctx['max_length']} characters",
     "too_short": lambda ctx: f"must have at least {ctx['min_length']} items",

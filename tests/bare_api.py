@@ -12,11 +12,16 @@ from fleetwide.settings import Settings
 from fleetwide.store.migrate import upgrade
 from fleetwide.store.session import Store
 
+NOWHERE = "127.0.0.1:9"
+"""A port that nobody listens on: the machine may have a platform of its own."""
+
 
 @contextmanager
 def bare_api(folder: Path) -> Iterator[TestClient]:
     """The API in this process; ``folder`` keeps its database."""
     settings = Settings(
+        temporal_address=NOWHERE,
+        registry_url=f"http://{NOWHERE}",
         state_dir=folder / "state",
         database_url=SecretStr(f"sqlite:///{folder}/fleetwide.db"),
         object_store_url=f"file:{folder}/objects",

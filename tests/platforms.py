@@ -25,13 +25,42 @@ from tests.receivers import TraceReceiver
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+PORTS = 40
+"""More than any platform takes."""
 BASE_SPEC = {"name": "baseos", "version": "1", "suite": "bookworm", "packages": ["python3"]}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together when several processes share the suite, the longest first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(
+        key=lambda item: ("platform" not in _fixtures(item), "integration" not in item.keywords)
+    )
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests of one group run in one process, one after the other.
+
+    What a whole session shares is made once in each process: it is made once in all when the
+    tests that use it stay in one. That is a platform, or what the conftest of a folder makes.
+    """
+    together = item.path.parent if (item.path.parent / "conftest.py").exists() else item.path
+    return "platform" if "platform" in _fixtures(item) else str(together.relative_to(ROOT))
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else []
+
+
 def on_free_ports(config: DevConfig) -> DevConfig:
+    """Ports that nobody listens on, out of a range that no other process of the suite takes."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    lowest = 20000 + process % 10 * 1000
     while True:
-        base = random.randrange(20000, 30000)
-        if not taken_ports(range(base, base + 40)):
+        base = random.randrange(lowest, lowest + 1000 - PORTS)
+        if not taken_ports(range(base, base + PORTS)):
             return with_ports(config, base)
 
 

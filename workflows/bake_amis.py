@@ -1,5 +1,8 @@
 """``BakeDistribution``: a baked AMI into one more region. And the steps that make the first AMI."""
 
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -8,6 +11,7 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     ChildWorkflowError,
+    WorkflowAlreadyStartedError,
     is_cancelled_exception,
 )
 
@@ -38,11 +42,13 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.models.os_steps import AmiSnapshot, CopyAmi, ShareAmi
     from fleetwide.temporal import search_attributes as attributes
 
-from workflows.bake_steps import on_books, on_builder
-from workflows.baseos_steps import in_cloud, together
+from workflows.bake_steps import on_books
+from workflows.baseos_steps import in_cloud, on_builder, together
 from workflows.policies import COMPENSATION
 
 VM_SBOM = "/vm.spdx.json"
+FIRST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(minutes=5)
 
 
 @workflow.defn(name="BakeDistribution")
@@ -56,26 +62,42 @@ class BakeDistribution:
         )
         self._label(found.image)
         await self._book(spec, RegionState.COPYING)
+        ami: AmiImage | None = None
         try:
             ami = await self._copy(spec, found)
-        except Exception as error:
-            if not is_cancelled_exception(error):
-                await self._book(spec, RegionState.FAILED, message=_why(error))
+            await share(ami, found)
+        except (Exception, asyncio.CancelledError) as error:
+            if ami is None:
+                await self._drop_copy(spec, found)
+            why = "cancelled" if is_cancelled_exception(error) else _why(error)
+            await self._book(spec, RegionState.FAILED, ami, message=why)
             raise
-        await self._book(spec, RegionState.AVAILABLE, ami)
+        granted = [*found.ami.accounts, *found.ami.organizations]
+        await self._book(spec, RegionState.AVAILABLE, ami, shared_with=granted)
         return ami
 
     async def _copy(self, spec: DistributionSpec, found: DistributedImage) -> AmiImage:
         region, source = spec.region, found.image.amis[0]
-        ami = source
-        if region != source.region:
-            ami = await in_cloud(
-                BakedAmiActivities.copy_ami,
-                CopyAmi(source=source, region=region),
-                f"copy the AMI to {region}",
-            )
-        await share(ami, found)
-        return ami
+        if region == source.region:
+            return source
+        copied: AmiImage = await in_cloud(
+            BakedAmiActivities.copy_ami,
+            CopyAmi(source=source, region=region),
+            f"copy the AMI to {region}",
+        )
+        return copied
+
+    async def _drop_copy(self, spec: DistributionSpec, found: DistributedImage) -> None:
+        """Nothing half stays; a copy that is in the books was whole before."""
+        region, source = spec.region, found.image.amis[0]
+        if any(one.region == region and one.name == source.name for one in found.image.amis):
+            return
+        await in_cloud(
+            BakedAmiActivities.drop_copy,
+            CopyAmi(source=source, region=region),
+            f"take away the copy in {region}",
+            COMPENSATION,
+        )
 
     async def _book(
         self,
@@ -83,9 +105,16 @@ class BakeDistribution:
         state: RegionState,
         ami: AmiImage | None = None,
         message: str = "",
+        shared_with: Sequence[str] = (),
     ) -> None:
         image_id = ami.image_id if ami else ""
-        status = RegionStatus(region=spec.region, state=state, image_id=image_id, message=message)
+        status = RegionStatus(
+            region=spec.region,
+            state=state,
+            image_id=image_id,
+            message=message,
+            shared_with=list(shared_with),
+        )
         workflow.set_current_details(f"**{spec.region}**: {state} {image_id} {message}".rstrip())
         await on_books(
             ImageActivities.record_region,
@@ -142,13 +171,23 @@ async def make_ami(bake: ResolvedBake, disk: BakedDisk, documents: list[Attachme
     return ami
 
 
-async def distribute(bake: ResolvedBake) -> None:
+async def distribute(bake: ResolvedBake, regions: Sequence[str]) -> None:
     """A child for each region, with its own retries; one that fails is told in the books."""
-    assert bake.spec.ami is not None
-    await together([_distribute(bake, region) for region in bake.spec.ami.regions])
+    await together([_distribute(bake, region) for region in regions])
 
 
 async def _distribute(bake: ResolvedBake, region: str) -> None:
+    """One at a time for each region: one at work may not know yet what this bake asks for."""
+    wait = FIRST_WAIT
+    while True:
+        try:
+            return await _distribute_once(bake, region)
+        except WorkflowAlreadyStartedError:
+            await workflow.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+
+async def _distribute_once(bake: ResolvedBake, region: str) -> None:
     spec = DistributionSpec(bake_key=bake.bake_key, region=region)
     try:
         await workflow.execute_child_workflow(
@@ -177,7 +216,7 @@ async def retag(bake: ResolvedBake, image: BakedImage) -> None:
 
 
 async def retire_replaced(bake: ResolvedBake, image: BakedImage) -> None:
-    """Hide the AMIs before those of a forced bake, in the regions that have the new one."""
+    """Hide the AMIs that those of a forced bake took the place of, in regions that have one."""
     new = {ami.region: ami.image_id for ami in image.amis}
     replaced = [
         ReplacedAmi(ami=ami, replaced_by=new[ami.region])

@@ -1,6 +1,5 @@
 """The steps of a bake as calls of activities."""
 
-from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -26,23 +25,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from fleetwide.models.os_releases import Attachment
 
-from workflows.policies import BOOKING_TIMEOUT, BUILD_HEARTBEAT, BUILDER, BUILDS, PERSISTENT
-
-BAKE_LIMIT = timedelta(hours=1)
-
-
-async def on_builder(activity: Any, argument: Any, summary: str) -> Any:
-    """A long step on a builder; a cancel is over when its compensation is."""
-    return await workflow.execute_activity_method(
-        activity,
-        argument,
-        task_queue=BUILDER,
-        start_to_close_timeout=BAKE_LIMIT,
-        heartbeat_timeout=BUILD_HEARTBEAT,
-        retry_policy=BUILDS,
-        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=summary,
-    )
+from workflows.baseos_steps import on_builder
+from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
 
 
 async def on_books(activity: Any, argument: Any, summary: str) -> Any:
@@ -125,6 +109,13 @@ async def record(bake: ResolvedBake, image: BakedImage) -> BakedImage:
         f"record {image.name} {image.version}",
     )
     return recorded
+
+
+async def widen(bake: ResolvedBake) -> BakedImage:
+    image: BakedImage = await on_books(
+        ImageActivities.widen_image, bake, f"add to what is asked for of {bake.spec.name}"
+    )
+    return image
 
 
 async def book(booking: BakeBooking) -> None:

@@ -15,8 +15,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from fleetwide.temporal import search_attributes as attributes
 
-from workflows.bake_steps import on_books, on_builder
-from workflows.baseos_steps import in_cloud
+from workflows.bake_steps import on_books
+from workflows.baseos_steps import in_cloud, on_builder
 
 
 @workflow.defn(name="BakerySweep")

@@ -9,10 +9,12 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from fleetwide.bakery.distribution import joined, lacks_ami
     from fleetwide.bakery.images import bake_metadata, metadata_changed
     from fleetwide.bakery.outcome import CANCELLED, BakeParts, failure_of, image_of
     from fleetwide.models.bakery import BakeSpec
     from fleetwide.models.bakes import (
+        ENDED,
         BakeBooking,
         BakedDisk,
         BakedImage,
@@ -49,6 +51,10 @@ class Bake:
         self.pushed: PushedBake | None = None
         self.image: BakedImage | None = None
         self.failure: BakeFailure | None = None
+        self.built = False
+        self.told = False
+        """Its end is in the books, where it stays while those who joined are served."""
+        self.joined: list[BakeSpec] = []
 
     @workflow.run
     async def run(self, spec: BakeSpec) -> BakedImage:
@@ -65,18 +71,53 @@ class Bake:
         if not bake.pinned:
             await self._go_on(BakeState.RESOLVING)
             self.bake = bake = await steps.pin(bake)
-        if bake.cached is not None and not spec.rebake:
-            self.image = await self._answer(bake, bake.cached)
-            await self._go_on(BakeState.CACHED)
+        image = await self._serve(bake)
+        # Who joins while the end is booked is served too.
+        while self.joined:
+            requests, self.joined = self.joined, []
+            self.bake = bake = joined(bake, image, requests, built=self.built)
+            image = await self._serve(bake)
+        return image
+
+    async def _serve(self, bake: ResolvedBake) -> BakedImage:
+        """The image for a request, made where there is none that does."""
+        if bake.cached is not None and not bake.spec.rebake and not lacks_ami(bake):
+            # It was there before: nothing of it is taken back when this comes to nothing.
+            self.image = bake.cached
+            self.image = image = await self._answer(bake, bake.cached)
         else:
-            self.image = await self._make(bake)
-            await self._go_on(BakeState.AVAILABLE)
-        return self.image
+            self.image = image = await self._make(bake)
+            self.built = True
+        await self._go_on(BakeState.AVAILABLE if self.built else BakeState.CACHED)
+        self.told = True
+        return image
 
     async def _answer(self, bake: ResolvedBake, cached: BakedImage) -> BakedImage:
-        """The image that there is; new metadata are a new manifest over the same layers."""
-        if not metadata_changed(cached, bake):
+        """The image that there is, with what the request names and it has not got yet."""
+        missing = bake.missing
+        changed = metadata_changed(cached, bake)
+        if not changed and missing is None:
             return cached
+        update = await self._relabel(bake, cached) if changed else {}
+        if cached.amis and (changed or (missing and missing.tags)):
+            await amis.retag(bake, cached)
+        if changed:
+            image = await steps.record(bake, cached.model_copy(update=update))
+        else:
+            image = await steps.widen(bake)
+        if missing and missing.regions:
+            image = await self._distribute(bake, missing.regions)
+        return image
+
+    async def _distribute(self, bake: ResolvedBake, regions: list[str]) -> BakedImage:
+        await self._go_on(BakeState.DISTRIBUTING)
+        await amis.distribute(bake, regions)
+        image = await amis.distributed(bake)
+        await amis.retire_replaced(bake, image)
+        return image
+
+    async def _relabel(self, bake: ResolvedBake, cached: BakedImage) -> dict[str, Any]:
+        """What new metadata change: they are a new manifest over the same layers."""
         update: dict[str, Any] = {"metadata": bake_metadata(bake, "")}
         if cached.built is not None:
             now = workflow.now()
@@ -91,12 +132,11 @@ class Bake:
                 "metadata": pushed.metadata,
                 "attachments": [*kept, *documents],
             }
-        if cached.amis:
-            await amis.retag(bake, cached)
-        return await steps.record(bake, cached.model_copy(update=update))
+        return update
 
     async def _make(self, bake: ResolvedBake) -> BakedImage:
         started = workflow.now()
+        self.told = False
         await self._go_on(BakeState.BUILDING)
         built, disk = await self._build(bake)
         await self._go_on(BakeState.TESTING)
@@ -106,10 +146,7 @@ class Bake:
         parts = BakeParts(built=built, smoke=smoke, pushed=self.pushed, disk=disk)
         self.image = image = await self._publish(bake, parts, started)
         if bake.spec.ami is not None:
-            await self._go_on(BakeState.DISTRIBUTING)
-            await amis.distribute(bake)
-            image = await amis.distributed(bake)
-            await amis.retire_replaced(bake, image)
+            image = await self._distribute(bake, bake.spec.ami.regions)
         return image
 
     async def _build(self, bake: ResolvedBake) -> tuple[BuiltLayer | None, BakedDisk | None]:
@@ -168,6 +205,10 @@ class Bake:
         ended = BakeState.CANCELLED if self.failure.reason == CANCELLED else BakeState.FAILED
         self._enter(ended)
         await self._book()
+        bake = self.bake
+        if bake is not None and self.image is not None and bake.spec.rebake and bake.spec.ami:
+            # Each region keeps the one AMI that the books have there by now.
+            await amis.retire_replaced(bake, await amis.distributed(bake))
         if self.bake is not None and self.image is None:
             await steps.withdraw(self.bake, self.pushed.digest if self.pushed else None)
             await amis.drop_amis(self.bake)
@@ -177,7 +218,8 @@ class Bake:
         if workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError
         self._enter(state)
-        await self._book()
+        if not self.told or state in ENDED:
+            await self._book()
 
     async def _book(self) -> None:
         if self.bake is not None:
@@ -211,6 +253,10 @@ class Bake:
                 }
             )
         )
+
+    @workflow.signal(description="Another request with the same bake key")
+    def join(self, request: BakeSpec) -> None:
+        self.joined.append(request)
 
     @workflow.query(description="The stage at hand, the stages before, and how it ended")
     def status(self) -> BakeStatus:

@@ -2,14 +2,16 @@
 
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import bakes as admission
 from api import lifecycles
+from api.answers import json_answer
 from api.bake_logs import bake_log
-from api.deps import LimitQuery, Platform, PlatformDep, WaitQuery
-from api.documents import bake_document, image_document
+from api.deps import CursorDep, LimitQuery, Platform, PlatformDep, WaitQuery
+from api.documents import bake_document
 from api.examples import BAKE_SPEC, KILL
 from api.routers.containers import IdempotencyKey
 from api.starts import answer, start_and_answer
@@ -17,20 +19,19 @@ from api.uploads import receive
 from fleetwide.bakery.keys import differences
 from fleetwide.errors import NotFound
 from fleetwide.models.bakery import BakeSpec
-from fleetwide.models.bakes import BakeState
+from fleetwide.models.bakes import BakedImage, BakeState
 from fleetwide.models.base import SHA256_PATTERN
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.documents import (
     ArtifactDocument,
     BakeDocument,
-    ImageDocument,
     InputChange,
     Operation,
     Page,
     WhyDocument,
 )
-from fleetwide.store import bakes
-from fleetwide.store.tables import BakeRow, ImageRow
+from fleetwide.store import bakes, images
+from fleetwide.store.tables import BakeRow
 
 router = APIRouter(prefix="/v1", tags=["bakery"])
 
@@ -46,32 +47,33 @@ async def upload_artifact(
     return await receive(platform, filename, request.stream())
 
 
-@router.post("/bakes", status_code=202)
+@router.post("/bakes", status_code=202, response_model=Operation)
 async def bake(
     platform: PlatformDep,
     response: Response,
     spec: Annotated[BakeSpec, Body(openapi_examples=BAKE_SPEC)],
     idempotency_key: IdempotencyKey = None,
     wait: WaitQuery = 0,
-) -> Operation:
+) -> Operation | Response:
     """Bake artifacts onto a base. What was baked before is answered with its image at once."""
-    admitted = await run_in_threadpool(admission.admit, platform, spec)
+    admitted = await to_thread.run_sync(
+        admission.admit, platform, spec, limiter=platform.admissions
+    )
     if idempotency_key is not None:
         known = await run_in_threadpool(admission.with_token, platform, admitted, idempotency_key)
         if known != admission.start_of(admitted).workflow_id:
             return await answer(platform, response, known)
     if admitted.image is not None:
-        response.status_code = 200
-        return admission.finished(admitted.image)
+        return json_answer(admission.finished(platform.settings, admitted.image))
     return await start_and_answer(platform, response, admission.start_of(admitted), wait)
 
 
 @router.get("/bakes")
 def list_bakes(
     platform: PlatformDep,
+    cursor: CursorDep,
     name: str | None = None,
     state: BakeState | None = None,
-    cursor: Annotated[int | None, Query(ge=1, description="next of the page before")] = None,
     limit: LimitQuery = 50,
 ) -> Page[BakeDocument]:
     """Runs of bakes, newest first."""
@@ -81,12 +83,12 @@ def list_bakes(
     return Page(items=items, next=str(rows[-1].id) if len(rows) == limit else None)
 
 
-@router.get("/bakes/{key}")
-async def get_bake(platform: PlatformDep, key: BakeKey) -> Operation:
+@router.get("/bakes/{key}", response_model=Operation)
+async def get_bake(platform: PlatformDep, key: BakeKey) -> Operation | Response:
     """A bake by its key: running, failed, or with its image."""
     image, row = await run_in_threadpool(_find, platform, key)
     if image is not None and (row is None or row.state in _SETTLED):
-        return admission.finished(image)
+        return json_answer(admission.finished(platform.settings, image))
     workflow_id = row.workflow_id if row else f"bake/{key}"
     return await lifecycles.operation(platform, workflow_id)
 
@@ -95,11 +97,10 @@ async def get_bake(platform: PlatformDep, key: BakeKey) -> Operation:
 _SETTLED = frozenset({BakeState.AVAILABLE, BakeState.CACHED})
 
 
-def _find(platform: Platform, key: str) -> tuple[ImageDocument | None, BakeRow | None]:
+def _find(platform: Platform, key: str) -> tuple[BakedImage | None, BakeRow | None]:
     with platform.store.read() as session:
         row = bakes.find(session, key)
-        image = session.get(ImageRow, row.bake_key if row else key)
-        return image_document(platform.settings, image) if image else None, row
+        return images.by_key(session, row.bake_key if row else key), row
 
 
 @router.get("/bakes/{key}/status")

@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Body, Query, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import bakes as admission
+from api.answers import json_answer
 from api.deps import LimitQuery, Platform, PlatformDep, WaitQuery
 from api.documents import image_document
 from api.examples import REBASE
@@ -31,7 +33,7 @@ def list_images(
     limit: LimitQuery = 50,
 ) -> Page[ImageDocument]:
     """Baked images, newest first; ``base_digest`` finds all that stand on one OS release."""
-    if cursor is not None and cursor.tzinfo is None:
+    if cursor is not None and not (cursor.tzinfo and 1970 <= cursor.year < 9999):
         raise InvalidInput.for_field("cursor", "must be the next of an earlier page")
     with platform.store.read() as session:
         rows = images.listing(
@@ -42,13 +44,13 @@ def list_images(
     return Page(items=items, next=rows[-1].created_at.isoformat() if full else None)
 
 
-@router.get("/{name}/{version}")
-def get_image(platform: PlatformDep, name: str, version: str) -> ImageDocument:
+@router.get("/{name}/{version}", response_model=ImageDocument)
+def get_image(platform: PlatformDep, name: str, version: str) -> Response:
     """The newest image of that name and version, or the one of that digest."""
-    return image_document(platform.settings, _find(platform, name, version))
+    return json_answer(image_document(platform.settings, _find(platform, name, version)))
 
 
-@router.post("/{name}/{version}/rebase", status_code=202)
+@router.post("/{name}/{version}/rebase", status_code=202, response_model=Operation)
 async def rebase(
     platform: PlatformDep,
     response: Response,
@@ -56,17 +58,18 @@ async def rebase(
     version: str,
     request: Annotated[RebaseRequest, Body(openapi_examples=REBASE)],
     wait: WaitQuery = 0,
-) -> Operation:
+) -> Operation | Response:
     """Move an image to another OS release.
 
     Where the image's own layer touches only the application's folders it is taken as it is;
     otherwise the image is baked again from its stored request.
     """
     spec = await run_in_threadpool(_moved, platform, name, version, request)
-    admitted = await run_in_threadpool(admission.admit, platform, spec)
+    admitted = await to_thread.run_sync(
+        admission.admit, platform, spec, limiter=platform.admissions
+    )
     if admitted.image is not None:
-        response.status_code = 200
-        return admission.finished(admitted.image)
+        return json_answer(admission.finished(platform.settings, admitted.image))
     return await start_and_answer(platform, response, admission.start_of(admitted), wait)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 _UNMET = re.compile(
     r"^\s+(?P<package>[a-z0-9][a-z0-9+.-]*)(?::\S+)? : "
@@ -10,6 +11,9 @@ _UNMET = re.compile(
 )
 _REMOVED = re.compile(r"^The following packages will be REMOVED:\n((?: +.*\n)*)", re.MULTILINE)
 _FURTHER = re.compile(r"^\s+(?P<relation>Pre-Depends|Depends|Conflicts|Breaks): ")
+_DOWNLOAD = re.compile(
+    r"^'([^']+)' ([^ _]+)_([^ _]+)_([^ _]+)\.deb (\d+) SHA256:([0-9a-f]{64})$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,31 @@ def removed_packages(output: str) -> list[str]:
     """The installed packages that apt would have to remove."""
     found = _REMOVED.search(f"{output}\n")
     return [word.rstrip("*") for word in found[1].split()] if found else []
+
+
+@dataclass(frozen=True)
+class Download:
+    """One package that an installation would fetch."""
+
+    name: str
+    version: str
+    architecture: str
+    url: str
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+def parse_downloads(output: str) -> list[Download]:
+    """The packages that ``apt-get install --print-uris`` lists.
+
+    Files at hand are not among them. apt writes what is awkward in a file name, such as the colon
+    of an epoch, as ``%3a``.
+    """
+    found = []
+    for match in _DOWNLOAD.finditer(output):
+        url, name, version, architecture, size, sha256 = match.groups()
+        found.append(
+            Download(unquote(name), unquote(version), architecture, url, int(size), sha256)
+        )
+    return found

@@ -30,6 +30,7 @@ EXIT_OF: dict[ErrorCode, Exit] = {
     ErrorCode.DEPENDENCY_UNSATISFIED: Exit.FAILED,
     ErrorCode.INSTALL_FAILED: Exit.FAILED,
     ErrorCode.INSTALL_TIMED_OUT: Exit.FAILED,
+    ErrorCode.LIMIT_EXCEEDED: Exit.FAILED,
     ErrorCode.BASE_UNUSABLE: Exit.CONFLICT,
     ErrorCode.POLICY_REFUSED: Exit.FAILED,
     ErrorCode.SMOKE_TEST_FAILED: Exit.FAILED,

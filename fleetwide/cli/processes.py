@@ -1,5 +1,6 @@
 """The processes of the platform: the API, the workers, the database's schema."""
 
+import gc
 import importlib
 import os
 import signal
@@ -41,9 +42,13 @@ def api() -> None:
     settings = get_settings()
     configure_logging(settings, "api")
     provider = configure_tracing(settings, "api")
+    app = create_app(settings)
+    # All that was imported stays: looking through it again takes a tenth of a second each time.
+    gc.collect()
+    gc.freeze()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings),
+            app,
             host=settings.api_host,
             port=settings.api_port,
             log_config=None,

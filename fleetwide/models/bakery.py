@@ -3,10 +3,18 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import ByteSize, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from fleetwide.models.base import Name, Sha256, Spec
-from fleetwide.models.baseos import AmiSpec, ImagePath, Package, Target, Version
+from fleetwide.models.base import Bytes, Name, Sha256, Spec
+from fleetwide.models.baseos import (
+    WORKDIR_PATTERN,
+    AmiSpec,
+    ImagePath,
+    Package,
+    Target,
+    Version,
+)
+from fleetwide.models.texts import Line, Prose, Word
 
 MIB = 1024**2
 MAX_ARTIFACT_BYTES = 2 * 1024**3
@@ -16,6 +24,7 @@ REPOSITORY_PATTERN = r"^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0
 BASE_PATTERN = (
     r"^[a-z0-9]([a-z0-9._-]{0,62})(:[0-9A-Za-z][0-9A-Za-z.+~-]{0,62}|@sha256:[0-9a-f]{64})$"
 )
+WEB_PATTERN = r"^https?://[^\s\x00-\x1f\x7f-\x9f@]+$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -53,7 +62,7 @@ class Artifact(Spec):
     """SHA-256 of the file; of the manifest for an image."""
     filename: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,199}$")]
     """The file's own name; a wheel's carries its tags, a binary's is the program's."""
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    url: Annotated[str, Field(pattern=WEB_PATTERN)] | None = None
     """Where to fetch it; without ``url`` and ``object_key`` it was uploaded."""
     object_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._@+=:/-]{1,1000}$")] | None = None
     """Where it lies in the platform's object store."""
@@ -72,7 +81,7 @@ class Artifact(Spec):
 class HealthCheck(Spec):
     """A command that says with exit code 0 that the workload is well."""
 
-    command: Annotated[list[str], Field(min_length=1)]
+    command: Annotated[list[Word], Field(min_length=1)]
     interval_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
     timeout_seconds: Annotated[float, Field(ge=1, le=3600)] = 5
     retries: Annotated[int, Field(ge=1, le=100)] = 3
@@ -83,7 +92,7 @@ class SmokeSpec(Spec):
     """How the image proves, before anyone sees it, that it starts."""
 
     enabled: bool = True
-    command: list[str] = []
+    command: list[Word] = []
     """The artifact's own check: must end with exit code 0. Unset: the workload itself is started,
     and must become healthy, or run for a moment, or end with exit code 0."""
     timeout_seconds: Annotated[float, Field(ge=1, le=900)] = 60
@@ -100,11 +109,11 @@ class RebaseRequest(Spec):
 class BuildInfo(Spec):
     """Where the artifacts came from; metadata, which no byte of a layer depends on."""
 
-    job: Annotated[str, Field(max_length=200)] = ""
-    number: Annotated[str, Field(max_length=40)] = ""
+    job: Annotated[Line, Field(max_length=200)] = ""
+    number: Annotated[Line, Field(max_length=40)] = ""
     commit: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{0,64}$")] = ""
-    url: Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$", max_length=1000)] = ""
-    host: Annotated[str, Field(max_length=253)] = ""
+    url: Annotated[str, Field(pattern=rf"{WEB_PATTERN}|^$", max_length=1000)] = ""
+    host: Annotated[Line, Field(max_length=253)] = ""
 
 
 class BakeAmiSpec(AmiSpec):
@@ -134,12 +143,12 @@ class BakeSpec(Spec):
     """Values for the recipe's parameters."""
     packages: list[Package] = []
     """Distribution packages beside the artifacts, from the archives of the base's lock."""
-    entrypoint: list[str] = []
-    command: list[str] = []
-    env: dict[Annotated[str, Field(pattern=ENV_NAME)], str] = {}
+    entrypoint: list[Word] = []
+    command: list[Word] = []
+    env: dict[Annotated[str, Field(pattern=ENV_NAME)], Word] = {}
     user: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}(:[a-z0-9_-]{1,32})?$")] = "65534:65534"
     """User and group that the workload runs as; the default is nobody."""
-    workdir: Annotated[str, Field(pattern=r"^/[^\s]*$")] = "/"
+    workdir: Annotated[str, Field(pattern=WORKDIR_PATTERN)] = "/"
     ports: list[Annotated[int, Field(ge=1, le=65535)]] = []
     volumes: list[ImagePath] = []
     """Folders that the workload writes to while its root is read-only."""
@@ -147,12 +156,12 @@ class BakeSpec(Spec):
     init: bool = False
     """Put an init before the entry point that reaps children and passes signals on."""
     smoke: SmokeSpec = SmokeSpec()
-    max_size: Annotated[ByteSize, Field(ge=MIB)] | None = None
+    max_size: Annotated[Bytes, Field(ge=MIB)] | None = None
     """Compressed bytes of all layers; the policy's limit holds besides."""
     ami: BakeAmiSpec | None = None
-    owner: str = Field(default="", max_length=200)
+    owner: Line = Field(default="", max_length=200)
     build: BuildInfo = BuildInfo()
-    labels: dict[str, str] = {}
+    labels: dict[str, Prose] = {}
     """Further OCI labels and AMI tags; those of the platform cannot be set."""
     rebake: bool = False
     """Bake even what was baked before."""

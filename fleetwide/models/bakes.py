@@ -97,7 +97,17 @@ class ResolvedBake(Record):
     """The dependencies are known: nothing is to be resolved any more."""
     dependencies: list[Dependency] = []
     cached: "BakedImage | None" = None
+    missing: "MissingDistribution | None" = None
+    """What the request names and the cached image has not got; None where it has all."""
     reusable: "ReusableLayer | None" = None
+
+
+class MissingDistribution(Record):
+    """What an image has not got yet of what a request says about AMIs."""
+
+    regions: list[str] = []
+    """To copy to, or to share in with more accounts and organisations."""
+    tags: dict[str, str] = {}
 
 
 class ReusableLayer(Record):
@@ -266,6 +276,8 @@ class RegionStatus(Record):
     state: RegionState
     image_id: str = ""
     message: str = ""
+    shared_with: list[str] = []
+    """Accounts and organisations that may launch it."""
 
 
 class BakedImage(Record):
@@ -300,6 +312,8 @@ class BakedImage(Record):
     boot: BootReport | None = None
     amis: list[AmiImage] = []
     regions: list[RegionStatus] = []
+    ami_tags: dict[str, str] = {}
+    """Tags that requests gave the AMIs, beside the platform's and the labels."""
     attachments: list[Attachment] = []
     build_seconds: float
     created_at: Timestamp

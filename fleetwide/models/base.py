@@ -5,6 +5,7 @@ comes from a peer is a ``Record``: unknown keys are ignored, so that an older re
 newer writer.
 """
 
+import math
 import re
 from datetime import datetime
 from typing import Annotated, Any
@@ -19,6 +20,8 @@ from pydantic import (
     Field,
 )
 
+from fleetwide.models.texts import MAX_TEXT
+
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,62})$"
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
@@ -27,12 +30,16 @@ MIN_CPU = 0.001
 MAX_CPU = 96.0
 MIN_MEMORY = 4 * 1024**2
 MAX_MEMORY = 1024**4
+MAX_BYTES_TEXT = 40
+"""Characters of a number of bytes; some thousand digits are more than a float can hold."""
 
 
 class Spec(BaseModel):
     """Input from people: unknown keys are refused, values cannot be changed afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, str_max_length=MAX_TEXT
+    )
 
 
 class Record(BaseModel):
@@ -48,9 +55,14 @@ def _whole_milli_cpu(value: float) -> float:
 
 
 def _plain_bytes(value: Any) -> Any:
-    """Let ``512MiB`` and ``1GiB`` through to ByteSize, refuse booleans and negatives early."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number of bytes or a text such as 512MiB")  # noqa: TRY004
+    """Let ``512MiB`` and ``1GiB`` through to ByteSize, refuse early what it would stumble over."""
+    endless = isinstance(value, float) and not math.isfinite(value)
+    if (
+        isinstance(value, bool)
+        or endless
+        or (isinstance(value, str) and len(value) > MAX_BYTES_TEXT)
+    ):
+        raise ValueError("must be a number of bytes or a text such as 512MiB")
     return value
 
 
@@ -58,9 +70,9 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN, examples=["hello"])]
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
 Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 Cpu = Annotated[float, Field(ge=MIN_CPU, le=MAX_CPU), AfterValidator(_whole_milli_cpu)]
+Bytes = Annotated[ByteSize, BeforeValidator(_plain_bytes)]
 Memory = Annotated[
-    ByteSize,
-    BeforeValidator(_plain_bytes),
+    Bytes,
     Field(ge=MIN_MEMORY, le=MAX_MEMORY, examples=["512MiB"]),
 ]
 Timestamp = AwareDatetime

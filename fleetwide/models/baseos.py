@@ -1,16 +1,17 @@
 """BaseOS: the spec of an operating system release, and the plan that it becomes."""
 
-import re
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, ByteSize, Field, field_validator, model_validator
 
-from fleetwide.models.base import Name, Record, Spec
+from fleetwide.models.base import Bytes, Name, Record, Spec
+from fleetwide.models.texts import Line, is_line
 
 PACKAGE_PATTERN = r"^[a-z0-9][a-z0-9+.-]{1,127}$"
 VERSION_PATTERN = r"^[0-9A-Za-z][0-9A-Za-z.+~-]{0,62}$"
-URL_PATTERN = r"^https?://[^\s\"'\[\]@]+$"
+URL_PATTERN = r"^https?://[^\s\x00-\x1f\x7f-\x9f\"'\[\]@]+$"
+WORKDIR_PATTERN = r"^/[^\s\x00-\x1f\x7f-\x9f]*$"
 KEYRING_PATTERN = r"^/usr/share/keyrings/[A-Za-z0-9._-]+$"
 ACCOUNT_PATTERN = r"^[0-9]{12}$"
 ORGANIZATION_PATTERN = r"^arn:aws[a-z-]*:organizations::[0-9]{12}:(organization|ou)/[a-z0-9/-]+$"
@@ -36,7 +37,7 @@ def _inside(path: str) -> str:
         raise ValueError("must be an absolute path without empty, . or .. parts")
     if parts[0] in ("proc", "sys", "dev", "run"):
         raise ValueError(f"/{parts[0]} is no part of an image")
-    if re.search(r"[\x00-\x1f\x7f]", path):
+    if not is_line(path):
         raise ValueError("must not hold control characters")
     return path
 
@@ -193,8 +194,8 @@ class TestSpec(Spec):
 class VmSpec(Spec):
     """The VM face."""
 
-    size: Annotated[ByteSize, Field(ge=512 * MIB, le=64 * 1024 * MIB, examples=["2GiB"])] = (
-        ByteSize(2 * 1024 * MIB)
+    size: Annotated[Bytes, Field(ge=512 * MIB, le=64 * 1024 * MIB, examples=["2GiB"])] = ByteSize(
+        2 * 1024 * MIB
     )
     boot: BootMode = BootMode.BIOS
     kernel: Package | None = None
@@ -213,7 +214,7 @@ class AmiSpec(Spec):
     accounts: list[Annotated[str, Field(pattern=ACCOUNT_PATTERN)]] = []
     organizations: list[Annotated[str, Field(pattern=ORGANIZATION_PATTERN)]] = []
     deprecate_after_days: Annotated[int, Field(ge=1, le=3650)] | None = None
-    tags: dict[Annotated[str, Field(max_length=128)], Annotated[str, Field(max_length=256)]] = {}
+    tags: dict[Annotated[Line, Field(max_length=128)], Annotated[Line, Field(max_length=256)]] = {}
 
 
 class PromotionSpec(Spec):
@@ -281,7 +282,7 @@ class OSImageSpec(Spec):
     rebuild_on: RebuildOn = RebuildOn.ANY
     force: bool = False
     """Build even when nothing has changed since the last release."""
-    owner: str = Field(default="", max_length=200)
+    owner: Line = Field(default="", max_length=200)
 
     @field_validator("packages", "components", "exclude", "targets", "trim")
     @classmethod

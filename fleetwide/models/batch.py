@@ -11,6 +11,7 @@ from fleetwide.models.containers import (
     EndReason,
     RetryPolicy,
 )
+from fleetwide.models.texts import Line
 
 MAX_ARRAY_SIZE = 100_000
 INDEX_VARIABLE = "FLEETWIDE_ARRAY_INDEX"
@@ -23,7 +24,7 @@ class BatchJobSpec(Spec):
     """Input of the ``BatchJob`` workflow: ``size`` copies of one container, told apart by index."""
 
     app: Name
-    owner: str = Field(default="", max_length=200)
+    owner: Line = Field(default="", max_length=200)
     queue: Name = "default"
     size: Annotated[int, Field(ge=1, le=MAX_ARRAY_SIZE)] = 1
     """Number of children; each finds its index in FLEETWIDE_ARRAY_INDEX."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import ByteSize, Field, field_validator
 
 from fleetwide.models.base import Cpu, Memory, Name, Record, Spec, Timestamp, Waiting, slug
+from fleetwide.models.texts import Line, Prose, Word
 
 MAX_ENV_BYTES = 32 * 1024
 MAX_ENTRYPOINT_BYTES = 16 * 1024
@@ -130,14 +131,14 @@ class ContainerSpec(Spec):
     """What runs: an image, how it is started, what it may use."""
 
     image: ImageReference
-    entrypoint: list[str] | None = None
+    entrypoint: list[Word] | None = None
     """Replaces the image's entry point when given."""
-    command: list[str] | None = None
+    command: list[Word] | None = None
     """Replaces the image's command when given."""
-    env: dict[str, str] = {}
+    env: dict[str, Word] = {}
     resources: Resources = Resources()
     network: Network = Network.BRIDGE
-    host_labels: dict[str, str] = {}
+    host_labels: dict[Line, Line] = {}
     """Only hosts that carry all these labels are used."""
     runtime_limit_seconds: Annotated[float, Field(ge=5, le=864_000)] = 432_000.0
     """An attempt that runs longer is killed; 5 seconds to 10 days."""
@@ -145,7 +146,7 @@ class ContainerSpec(Spec):
     @field_validator("image")
     @classmethod
     def _image_has_tag_or_digest(cls, value: str) -> str:
-        if not re.match(IMAGE_PATTERN, value):
+        if not re.fullmatch(IMAGE_PATTERN, value):
             raise ValueError(
                 "must be repository:tag or repository@sha256:<64 hex digits> in this registry"
             )
@@ -176,7 +177,7 @@ class ContainerTaskSpec(Spec):
 
     app: Name
     """The application that the task belongs to."""
-    owner: str = Field(default="", max_length=200)
+    owner: Line = Field(default="", max_length=200)
     """Who answers for it: a team or an e-mail address."""
     container: ContainerSpec
     retry: RetryPolicy = RetryPolicy()
@@ -325,7 +326,7 @@ class HostSpec(Spec):
     host_id: Name
     cpu: Cpu
     memory: Memory
-    labels: dict[str, str] = {}
+    labels: dict[Line, Line] = {}
 
 
 class ContainerReport(Record):
@@ -355,7 +356,7 @@ class HostState(StrEnum):
 class KillRequest(Spec):
     """Argument of the ``kill`` update of ``ContainerTask``, and of ``cancel`` of ``BatchJob``."""
 
-    reason: str = Field(min_length=1, max_length=500)
+    reason: Prose = Field(min_length=1, max_length=500)
     """Kept with the task; shown to everyone who looks at it."""
 
 

@@ -15,6 +15,7 @@ from fleetwide.models.baseos import (
     Variant,
 )
 from fleetwide.models.os_locks import LockRef
+from fleetwide.models.texts import Line, Prose
 
 
 class Channel(StrEnum):
@@ -168,19 +169,19 @@ class PromoteRequest(Spec):
     """Argument of the ``promote`` update."""
 
     channel: Channel = Channel.STABLE
-    expected: str | None = None
+    expected: Annotated[Line, Field(max_length=100)] | None = None
     """The version that the channel must point at now; unset means whichever it is."""
     emergency: bool = False
     """Skip what is left of the soak."""
-    reason: Annotated[str, Field(max_length=500)] = ""
-    by: Annotated[str, Field(max_length=200)] = ""
+    reason: Annotated[Prose, Field(max_length=500)] = ""
+    by: Annotated[Line, Field(max_length=200)] = ""
 
 
 class StandRequest(Spec):
     """Argument of the ``hold``, ``unhold``, ``revoke`` and ``retire`` updates."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
-    by: Annotated[str, Field(max_length=200)] = ""
+    reason: Annotated[Prose, Field(min_length=1, max_length=500)]
+    by: Annotated[Line, Field(max_length=200)] = ""
 
 
 class ChannelMove(Record):

@@ -1,10 +1,14 @@
 """Answers about OS releases: what changed, what a build would do, which fixes exist, what goes."""
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from fleetwide.models.base import Digest, Name, Record, Spec, Timestamp
 from fleetwide.models.baseos import OSImageSpec, RetentionSpec, Target
 from fleetwide.models.os_locks import LockedSource, LockRef
+from fleetwide.models.texts import Line
 
 
 class PackageChange(Record):
@@ -107,7 +111,7 @@ class FixesRequest(Spec):
     """Input of ``OSFixesAvailable``: a release by its version or channel."""
 
     name: Name
-    pointer: str = "stable"
+    pointer: Annotated[Line, Field(max_length=100)] = "stable"
 
 
 class FixesReport(Record):
@@ -129,7 +133,7 @@ class ReproductionRequest(Spec):
     """Input of ``OSReproduction``: a release by its version or channel."""
 
     name: Name
-    pointer: str = "stable"
+    pointer: Annotated[Line, Field(max_length=100)] = "stable"
 
 
 class RebuiltFace(Record):

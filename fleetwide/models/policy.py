@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ByteSize, Field
 
 from fleetwide.models.bakes import LintFinding
-from fleetwide.models.base import Record, Spec
+from fleetwide.models.base import Bytes, Record, Spec
 from fleetwide.models.baseos import ImagePath
 
 MIB = 1024**2
@@ -84,9 +84,9 @@ class BakeryPolicy(Spec):
     """An organisation's rules for its images; what is not said is as the platform has it."""
 
     rules: RuleLevels = RuleLevels()
-    max_layer_size: Annotated[ByteSize, Field(ge=MIB, examples=["512MiB"])] = ByteSize(512 * MIB)
+    max_layer_size: Annotated[Bytes, Field(ge=MIB, examples=["512MiB"])] = ByteSize(512 * MIB)
     """Compressed bytes of the bake's own layer."""
-    max_image_size: Annotated[ByteSize, Field(ge=MIB, examples=["1GiB"])] = ByteSize(1024 * MIB)
+    max_image_size: Annotated[Bytes, Field(ge=MIB, examples=["1GiB"])] = ByteSize(1024 * MIB)
     """Compressed bytes of all layers."""
     max_base_age_days: Annotated[int, Field(ge=1, le=3650)] = 90
     setuid_allowed: list[ImagePath] = []

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from fleetwide.models.bakery import ENV_NAME, HealthCheck
 from fleetwide.models.base import Digest, Name, Record, Spec, Timestamp
-from fleetwide.models.baseos import FileSpec, Package
+from fleetwide.models.baseos import WORKDIR_PATTERN, FileSpec, Package
+from fleetwide.models.texts import Line, Prose, Word
 
 PARAMETER_NAME = r"^[a-z][a-z0-9_]{0,39}$"
 
@@ -24,33 +25,33 @@ class Parameter(Spec):
     """One value that a bake may, or must, give."""
 
     type: ParameterType = ParameterType.STRING
-    default: str | None = None
+    default: Prose | None = None
     """Unset: the bake must give a value."""
-    choices: list[str] = []
-    description: Annotated[str, Field(max_length=500)] = ""
+    choices: list[Prose] = []
+    description: Annotated[Prose, Field(max_length=500)] = ""
 
 
 class RecipeSpec(Spec):
     """A recipe as people write it. ``${name}`` in a text stands for a parameter's value."""
 
     name: Name
-    description: Annotated[str, Field(max_length=2000)] = ""
+    description: Annotated[Prose, Field(max_length=2000)] = ""
     parameters: dict[Annotated[str, Field(pattern=PARAMETER_NAME)], Parameter] = {}
     packages: list[Package] = []
     files: list[FileSpec] = []
     """Files beside the artifact, for example its settings."""
-    entrypoint: list[str] = []
-    command: list[str] = []
-    env: dict[Annotated[str, Field(pattern=ENV_NAME)], str] = {}
+    entrypoint: list[Word] = []
+    command: list[Word] = []
+    env: dict[Annotated[str, Field(pattern=ENV_NAME)], Word] = {}
     user: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}(:[a-z0-9_-]{1,32})?$")] | None = None
-    workdir: Annotated[str, Field(pattern=r"^/[^\s]*$")] | None = None
+    workdir: Annotated[str, Field(pattern=WORKDIR_PATTERN)] | None = None
     ports: list[Annotated[int, Field(ge=1, le=65535)]] = []
     healthcheck: HealthCheck | None = None
     init: bool = False
-    labels: dict[str, str] = {}
+    labels: dict[str, Prose] = {}
     drop_setuid: bool = False
     """Hardening: take the setuid and setgid bits off whatever the artifacts bring."""
-    owner: str = Field(default="", max_length=200)
+    owner: Line = Field(default="", max_length=200)
 
 
 class Recipe(Record):

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from fleetwide.models.base import Name, Record, Spec
 from fleetwide.models.documents import Problem
+from fleetwide.models.texts import is_prose
 
 
 class RoscoState(StrEnum):
@@ -29,7 +30,7 @@ class RoscoResult(StrEnum):
     FAILURE = "FAILURE"
 
 
-_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _is_text(value: Any) -> bool:
@@ -37,7 +38,9 @@ def _is_text(value: Any) -> bool:
         return all(_is_text(one) for pair in value.items() for one in pair)
     if isinstance(value, list):
         return all(_is_text(one) for one in value)
-    return not isinstance(value, str) or _NO_TEXT.search(value) is None
+    if not isinstance(value, str):
+        return True
+    return is_prose(value) and _SURROGATE.search(value) is None
 
 
 class _Request(Record):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+from fleetwide.bakery.apt_words import Download, parse_downloads
 from fleetwide.baseos.control_files import paragraphs
 from fleetwide.baseos.locks import Chosen, parse_solution, parse_uris
 from fleetwide.baseos.suites import is_archived, source_line
@@ -50,6 +51,7 @@ Acquire::Retries "2";
 Acquire::ForceHash "SHA256";
 {more}
 """
+_UPDATE_OPTIONS = ("-o", "APT::Update::Error-Mode=any", "-o", "pkgCacheFile::Generate=false")
 _MISSING = re.compile(r"^E: Unable to locate package (\S+)|^E: Package '(\S+)' has no installation")
 _BAD_SUITE = re.compile(r"'(\S+) (\S+) Release' does not have a Release file")
 
@@ -88,9 +90,9 @@ class AptArchive:
         for name in ("etc/none.d", "state/lists/partial", "cache/archives/partial", "log"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         with locked(self._folder / "lock", progress, "waiting for another question to apt"):
-            (self._folder / "status").write_text(status, errors="surrogateescape")
+            _keep(self._folder / "status", status)
             lines = "".join(f"{source_line(source)}\n" for source in self._sources)
-            (self._folder / "etc/sources.list").write_text(lines)
+            _keep(self._folder / "etc/sources.list", lines)
             expired = any(is_archived(source.suite) for source in self._sources)
             config = _CONFIG.format(
                 folder=self._folder,
@@ -122,7 +124,8 @@ class AptArchive:
             PlatformError: an archive does not answer, or its signature or checksum is wrong.
         """
         finished = run_isolated(
-            ["apt-get", "update", "-o", "APT::Update::Error-Mode=any"],
+            # The first question makes the cache of the index, and knows then what goes into it.
+            ["apt-get", "update", *_UPDATE_OPTIONS],
             env=self._env(),
             progress=progress,
             read=lambda _line: ("reading the package index", None),
@@ -170,6 +173,14 @@ class AptArchive:
             raise self._unknown_package(missing)
         raise Unsolvable(done.stdout + done.stderr)
 
+    def downloads(self, wanted: Sequence[str]) -> list[Download]:
+        """What an installation of ``wanted`` would fetch, in one question; raises as ``solve``."""
+        done = self._run("apt-get", "--yes", "--print-uris", "--no-remove", "install", *wanted)
+        if done.returncode == 0:
+            return parse_downloads(done.stdout)
+        self.solve(wanted)
+        raise PlatformError(f"apt-get could not tell what to fetch:\n{_last(done.stderr)}")
+
     def _unknown_package(self, missing: Sequence[str]) -> InvalidInput:
         known = self.names()
         faults = []
@@ -208,8 +219,7 @@ class AptArchive:
     def _must(self, *command: str) -> str:
         done = self._run(*command)
         if done.returncode != 0:
-            words = "\n".join(done.stderr.splitlines()[-TOLD_LINES:])
-            raise PlatformError(f"{' '.join(command[:3])} failed:\n{words}")
+            raise PlatformError(f"{' '.join(command[:3])} failed:\n{_last(done.stderr)}")
         return done.stdout
 
     def _run(self, *command: str) -> "subprocess.CompletedProcess[str]":
@@ -232,3 +242,14 @@ class AptArchive:
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LC_ALL": "C.UTF-8",
         }
+
+
+def _last(output: str) -> str:
+    return "\n".join(output.splitlines()[-TOLD_LINES:])
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a file unless it says so already: apt's cache is older than any change."""
+    data = text.encode(errors="surrogateescape")
+    if not path.is_file() or path.read_bytes() != data:
+        path.write_bytes(data)

@@ -9,10 +9,11 @@ claims of those whose list it overwrote, and no entry is lost.
 import hashlib
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from fleetwide.errors import ImageNotFound, RegistryUnavailable
 from fleetwide.providers.distribution import Manifest, RegistryClient
-from fleetwide.providers.progress import Progress, no_progress
+from fleetwide.providers.progress import Progress, meanwhile, no_progress
 from fleetwide.registry.digests import digest_of
 from fleetwide.registry.oci import INDEX_TYPE, MANIFEST_TYPE
 from fleetwide.registry.references import ImageReference
@@ -33,6 +34,7 @@ from fleetwide.registry.referrers import (
 MAX_ROUNDS = 100
 """More writers of one image's list than that have never met."""
 REREAD_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
+AT_A_TIME = 4
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 
 
@@ -53,15 +55,22 @@ def attach(
     repository = subject.repository
     keeps_lists = client.referrers(repository, image.digest) is not None
     client.upload_blob(repository, EMPTY, digest_of(EMPTY), progress)
-    attached = []
-    for document in documents:
+    attached: list[Referrer] = []
+
+    def attach_one(document: Document) -> Referrer:
         manifest = artifact_manifest(described, document)
         referrer = referrer_of(manifest)
-        client.upload_blob(repository, document.data, digest_of(document.data), progress)
+        client.upload_blob(repository, document.data, digest_of(document.data))
         claim = ImageReference(repository, tag=claim_tag(image.digest, referrer.digest))
         place = subject.pinned(referrer.digest) if keeps_lists else claim
         client.put_manifest(place, manifest, MANIFEST_TYPE)
-        attached.append(referrer)
+        return referrer
+
+    def attach_all() -> None:
+        with ThreadPoolExecutor(AT_A_TIME, "attach") as threads:
+            attached.extend(threads.map(attach_one, documents))
+
+    meanwhile(progress, "attaching documents", attach_all)
     if not keeps_lists:
         _write_list(client, repository, image.digest, progress)
     return attached

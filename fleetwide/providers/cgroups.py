@@ -1,17 +1,19 @@
 """Limits on memory and processes by control groups, on the machines that let us have some.
 
 A container with read-only control groups has none to give, and that is no fault: whoever asks gets
-a group without folders, which limits nothing. Both versions of the interface are known. Source:
-Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst of Linux.
+a group without folders, which limits nothing; the log says so once. Both versions of the interface
+are known. Source: Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst of Linux.
 """
 
 import itertools
+import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,9 @@ _NAME = "fleetwide-{kind}-{pid}-{number}"
 _OURS = re.compile(r"fleetwide-[a-z]+-(\d+)-\d+")
 _REMOVAL_TRIES = 20
 _numbers = itertools.count()
+_log = logging.getLogger(__name__)
+# Out of namespaces "0" is whoever writes it, whatever number it has there.
+_JOIN = 'until [ "$1" = -- ]; do echo 0 > "$1/cgroup.procs"; shift; done; shift; exec "$@"'
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,33 @@ class ControlGroup:
     @property
     def out_of_memory(self) -> bool:
         """Whether the kernel ended a process of the group for want of memory."""
+        return self._happened("oom_kill", "memory.events", "memory.oom_control")
+
+    @property
+    def out_of_processes(self) -> bool:
+        """Whether the kernel refused the group a process."""
+        return self._happened("max", "pids.events")
+
+    def _happened(self, event: str, *names: str) -> bool:
+        """Whether the counter of an event, in the first file that is there, is not zero."""
         for folder in self.folders:
-            for name in ("memory.events", "memory.oom_control"):
+            for name in names:
                 with suppress(OSError):
-                    found = re.search(r"^oom_kill (\d+)", (folder / name).read_text(), re.MULTILINE)
+                    text = (folder / name).read_text()
+                    found = re.search(rf"^{event} (\d+)", text, re.MULTILINE)
                     return found is not None and found[1] != "0"
         return False
+
+    def members(self) -> list[int]:
+        """The processes of the group at this moment."""
+        for folder in self.folders:
+            with suppress(OSError):
+                return [int(line) for line in (folder / "cgroup.procs").read_text().split()]
+        return []
+
+    def joined(self, command: Sequence[str]) -> list[str]:
+        """The words that run ``command`` in the group, from its first instruction on."""
+        return ["sh", "-euc", _JOIN, "sh", *map(str, self.folders), "--", *command]
 
 
 @contextmanager
@@ -65,11 +91,23 @@ def limited(kind: str, *, memory: int, processes: int) -> Iterator[ControlGroup]
             _made(MOUNT / "pids" / name, {"pids.max": processes}),
         ]
     group = ControlGroup(tuple(folder for folder in made if folder))
+    if not all(made):
+        _tell_missing()
     try:
         yield group
     finally:
         for folder in group.folders:
             _remove(folder)
+
+
+@cache
+def _tell_missing() -> None:
+    """Once: it will not change while we run."""
+    _log.warning(
+        "this machine gives us no control groups below %s: what programs of strangers take of "
+        "memory and processes is not limited",
+        MOUNT,
+    )
 
 
 def _made(folder: Path, limits: dict[str, int]) -> Path | None:

@@ -22,6 +22,12 @@ PR_SET_NO_NEW_PRIVS = 38
 # What maintainer scripts need: chown, dac_override, fowner, fsetid, kill, setgid, setuid,
 # net_bind_service, sys_chroot (harmless once the old root is gone), setfcap.
 KEPT_CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 10, 18, 31})
+# They lie in memory: full ones say "No space left on device" to the program alone.
+MEMORY_FOLDERS = {
+    "run": "mode=0755,size=64m,nr_inodes=10k",
+    "tmp": "mode=1777,size=1g,nr_inodes=200k",
+    "dev": "mode=0755,size=1m,nr_inodes=1k",
+}
 NODES = ("null", "zero", "full", "random", "urandom")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -34,8 +40,8 @@ def main(root: Path, call: dict[str, object]) -> None:
     assert isinstance(env, dict)
     _mount("--bind", root, root)
     _mount("-t", "proc", "-o", "ro,nosuid,nodev,noexec", "proc", _place(root, "proc"))
-    for name, mode in (("run", "0755"), ("tmp", "1777"), ("dev", "0755")):
-        _mount("-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", _place(root, name))
+    for name, options in MEMORY_FOLDERS.items():
+        _mount("-t", "tmpfs", "-o", options, "tmpfs", _place(root, name))
     for node in NODES:
         (root / "dev" / node).touch()
         _mount("--bind", f"/dev/{node}", root / "dev" / node)

@@ -4,7 +4,7 @@ Every change goes through ``RootTree`` or runs confined in the tree, so that not
 reach the builder's own files.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleetwide.baseos import image_files
@@ -12,11 +12,13 @@ from fleetwide.baseos.accounts import AccountFiles, add_users, identifier
 from fleetwide.baseos.bootstrap import trim_config
 from fleetwide.baseos.smoke import smoke_script, smoke_unit
 from fleetwide.errors import BuildFailed, InvalidInput
-from fleetwide.models.baseos import BuildPlan, FileSpec, Target, UnitSpec, UserSpec
+from fleetwide.models.baseos import BuildPlan, FileSpec, ScriptSpec, Target, UnitSpec, UserSpec
 from fleetwide.models.os_locks import LockedSource
 from fleetwide.providers.progress import Progress
 from fleetwide.providers.root_tree import RootTree
-from fleetwide.providers.rooted import run_rooted
+from fleetwide.providers.rooted import ENVIRONMENT, confined, run_rooted
+from fleetwide.providers.sandbox import run_isolated
+from fleetwide.providers.script_limits import ScriptLimits, bounded
 
 TOLD_LINES = 12
 ACCOUNTS = ("passwd", "shadow", "group", "gshadow")
@@ -32,6 +34,8 @@ class Customisation:
     sources: list[LockedSource]
     build_key: str
     epoch: int
+    limits: ScriptLimits = field(default_factory=ScriptLimits)
+    """What each script may take."""
 
 
 class ScriptFailed(BuildFailed):
@@ -48,6 +52,7 @@ def customise(request: Customisation, tree: Path, workdir: Path, progress: Progr
     Raises:
         InvalidInput: an owner, a group or a unit does not exist.
         ScriptFailed: a script failed; the tree is as it left it.
+        InstallTimedOut, LimitExceeded: a script took more than it may.
     """
     spec = request.plan.spec
     with RootTree(tree) as files:
@@ -62,7 +67,7 @@ def customise(request: Customisation, tree: Path, workdir: Path, progress: Progr
         _set_units(spec.units, tree, progress)
     for script in spec.scripts:
         if request.target in script.targets:
-            _run_script(script.name, script.run, tree, workdir, progress)
+            _run_script(script, request.limits, tree, workdir, progress)
     try:
         with RootTree(tree) as files:
             _finalise(request, files)
@@ -168,18 +173,25 @@ def _is_known(name: str, known: set[str]) -> bool:
     return name in known or (bool(at) and f"{stem}@.{rest.rpartition('.')[2]}" in known)
 
 
-def _run_script(name: str, text: str, tree: Path, workdir: Path, progress: Progress) -> None:
-    folder = workdir / "script"
+def _run_script(
+    script: ScriptSpec, limits: ScriptLimits, tree: Path, workdir: Path, progress: Progress
+) -> None:
+    name, folder = script.name, workdir / "script"
     folder.mkdir(exist_ok=True)
-    (folder / name).write_text(text)
-    inside = f"/{SCRIPT_PLACE}/{name}"
-    done = run_rooted(
-        tree,
-        ["/bin/sh", "-eu", inside],
-        binds={SCRIPT_PLACE: folder},
-        progress=lambda phrase, _fraction: progress(f"script {name}: {phrase}"[:120], None),
-        read=lambda line: (line, None),
-    )
+    (folder / name).write_text(script.run)
+    command = ["/bin/sh", "-eu", f"/{SCRIPT_PLACE}/{name}"]
+
+    def told(phrase: str, _fraction: float | None) -> None:
+        progress(f"script {name}: {phrase}"[:120], None)
+
+    with bounded(limits, f"script {name}", tree, told) as bounds:
+        done = run_isolated(
+            bounds.command(confined(tree, command, {SCRIPT_PLACE: folder}, {})),
+            env=ENVIRONMENT,
+            progress=bounds.progress,
+            read=lambda line: (line, None),
+            network=False,
+        )
     (folder / name).unlink()
     if done.returncode != 0:
         words = "\n".join(done.lines[-TOLD_LINES:])

@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from fleetwide.bakery.apt_words import Unmet, removed_packages, unmet_relations
+from fleetwide.bakery.apt_words import Download, Unmet, removed_packages, unmet_relations
 from fleetwide.bakery.debs import Control, Need, installed_controls, unmet_needs
-from fleetwide.baseos.locks import Chosen, lock_digest
-from fleetwide.baseos.stanzas import parse_stanza
-from fleetwide.errors import DependencyUnsatisfied, InvalidInput, PlatformError
+from fleetwide.baseos.locks import lock_digest
+from fleetwide.errors import DependencyUnsatisfied, InvalidInput
 from fleetwide.models.bakes import BaseImage, Dependency, DependencyKind
 from fleetwide.models.baseos import Architecture
 from fleetwide.models.os_locks import Lock
@@ -100,20 +99,15 @@ def _ask(archive: AptArchive, question: _Question, progress: Progress) -> list[D
     own = {deb.control.name for deb in question.request.debs}
     try:
         with _as_debs(question.request.debs) as paths:
-            solve = partial(archive.solve, [*paths, *question.names])
-            solution = _meanwhile(progress, solve)
+            found = _meanwhile(progress, partial(archive.downloads, [*paths, *question.names]))
     except Unsolvable as error:
         raise _unsatisfied(archive, question, error) from error
     except InvalidInput as error:
         raise DependencyUnsatisfied(
             f"{error.message}, against {question.against}", hint=error.hint
         ) from error
-    chosen = sorted((one for one in solution if one.name not in own), key=lambda one: one.name)
-    if not chosen:
-        return []
-    stanzas = _meanwhile(progress, partial(archive.stanzas, chosen))
-    urls = _meanwhile(progress, partial(archive.urls, chosen))
-    return _dependencies(chosen, stanzas, urls)
+    foreign = [one for one in found if one.name not in own]
+    return [_dependency(one) for one in sorted(foreign, key=lambda one: one.name)]
 
 
 @contextmanager
@@ -132,31 +126,17 @@ def _meanwhile(progress: Progress, call: Callable[[], Answer]) -> Answer:
     return answers[0]
 
 
-def _dependencies(
-    chosen: Sequence[Chosen], stanzas: Sequence[str], urls: Mapping[str, str]
-) -> list[Dependency]:
-    paragraphs = [parse_stanza(text) for text in stanzas]
-    index = {
-        (one["package"], one["version"]): one for one in paragraphs if one.get("sha256") in urls
-    }
-    found = []
-    for one in chosen:
-        entry = index.get((one.name, one.version))
-        if entry is None:
-            raise PlatformError(f"the package index changed while it was read: {one.selector}")
-        plain = re.sub(r"[^A-Za-z0-9.+~_-]", "_", f"{one.name}_{one.version}_{one.architecture}")
-        found.append(
-            Dependency(
-                kind=DependencyKind.DEB,
-                name=one.name,
-                version=one.version,
-                filename=f"{plain}.deb",
-                sha256=entry["sha256"],
-                size=int(entry["size"]),
-                url=urls[entry["sha256"]],
-            )
-        )
-    return found
+def _dependency(found: Download) -> Dependency:
+    plain = re.sub(r"[^A-Za-z0-9.+~_-]", "_", f"{found.name}_{found.version}_{found.architecture}")
+    return Dependency(
+        kind=DependencyKind.DEB,
+        name=found.name,
+        version=found.version,
+        filename=f"{plain}.deb",
+        sha256=found.sha256,
+        size=found.size,
+        url=found.url,
+    )
 
 
 def _without_lock(

@@ -12,8 +12,9 @@ from typing import IO, BinaryIO, cast
 from fleetwide.bakery.debs import Control, check_architecture, install_batches, parse_control
 from fleetwide.bakery.packages import dpkg_failure
 from fleetwide.errors import ArtifactRejected, PlatformError
-from fleetwide.providers.overlay import INSTALL_SECONDS, BaseOverlay, within
+from fleetwide.providers.overlay import BaseOverlay
 from fleetwide.providers.progress import Progress
+from fleetwide.providers.script_limits import ScriptLimits, bounded
 from fleetwide.providers.unpacking import BoundedReader
 
 MAX_CONTROL_BYTES = 1024 * 1024
@@ -21,7 +22,7 @@ POLICY = "#!/bin/sh\n# Services start with containers, never while an image is b
 INBOX = ".fleetwide"
 _INSTALL = f"""
 for batch in "$@"; do
-  dpkg --install --force-confdef --force-confold /{INBOX}/"$batch"/*.deb
+  dpkg --install --force-confdef --force-confold --force-unsafe-io /{INBOX}/"$batch"/*.deb
 done
 """
 
@@ -79,17 +80,18 @@ def install_debs(
     debs: Sequence[Deb],
     base: Path,
     scratch: Path,
+    limits: ScriptLimits,
     progress: Progress,
-    seconds: float = INSTALL_SECONDS,
 ) -> Path:
     """Install ``debs`` on the unpacked ``base``; answers the folder with what that changed.
 
     Maintainer scripts run in namespaces of their own, without network and without the capabilities
-    that reach the builder, for ``seconds`` at the most. ``scratch`` does not exist yet.
+    that reach the builder, within ``limits``. ``scratch`` does not exist yet.
 
     Raises:
         InstallFailed: a maintainer script failed; with the last lines.
         InstallTimedOut: they did not come to an end. Nothing that they started is left.
+        LimitExceeded: they took more than they may; the same.
         DependencyUnsatisfied: something is missing, in dpkg's words.
         ArtifactRejected: dpkg refuses a deb for another reason.
     """
@@ -98,11 +100,13 @@ def install_debs(
     batches = install_batches([deb.control for deb in debs])
     for number, batch in enumerate(batches):
         _lay_out([debs[one] for one in batch], overlay.tools / INBOX / str(number))
-    finished = overlay.run(
-        ["/bin/sh", "-ec", _INSTALL, "sh", *map(str, range(len(batches)))],
-        progress=within(seconds, "the installation of the packages", progress),
-        read=_read,
-    )
+    what = "the installation of the packages"
+    with bounded(limits, what, overlay.upper, progress) as bounds:
+        finished = overlay.run(
+            ["/bin/sh", "-ec", _INSTALL, "sh", *map(str, range(len(batches)))],
+            bounds=bounds,
+            read=_read,
+        )
     if finished.returncode != 0:
         raise dpkg_failure(finished.lines)
     return overlay.upper

@@ -21,6 +21,7 @@ from fleetwide.registry.references import ImageReference
 CHUNK_BYTES = 8 * 1024 * 1024
 PAGE_SIZE = 500
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
+BYTES = {"Content-Type": "application/octet-stream"}
 DIGEST_HEADER = "Docker-Content-Digest"
 
 
@@ -158,12 +159,17 @@ class RegistryClient:
         location = started.headers["Location"]
         told = Throttled(progress)
         try:
+            last = b""
             for chunk, fraction in _chunks(source):
                 told("uploading", fraction)
-                response = self._call("PATCH", location, content=chunk, ok=(202,))
-                location = response.headers["Location"]
+                if last:
+                    response = self._call("PATCH", location, content=last, ok=(202,))
+                    location = response.headers["Location"]
+                last = chunk
             told("uploading", 1.0)
-            self._call("PUT", str(httpx2.URL(location).copy_add_param("digest", digest)), ok=(201,))
+            # The last chunk, of most blobs the only one, comes with the digest.
+            place = str(httpx2.URL(location).copy_add_param("digest", digest))
+            self._call("PUT", place, content=last, headers=BYTES, ok=(201,))
         except BaseException:
             self._abort(location)
             raise

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from fleetwide.bakery.vm_tags import REPLACED_TAG
+from fleetwide.bakery.vm_tags import BAKE_KEY_TAG, REPLACED_TAG
 from fleetwide.baseos.amis import WORKFLOW_TAG
 from fleetwide.models.os_releases import AmiImage
 from fleetwide.providers.cloud import Cloud, missing_is_fine, translated
@@ -73,6 +73,19 @@ def deregister_image(cloud: Cloud, image: AmiImage) -> None:
                 ec2.deregister_image(ImageId=image.image_id)
     for snapshot_id in sorted(snapshots):
         delete_snapshot(cloud, image.region, snapshot_id)
+
+
+def drop_copy(cloud: Cloud, source: AmiImage, region: str) -> None:
+    """Remove the copies of a baked image in a region; an image of others under its name stays."""
+    ours: list[FilterTypeDef] = [
+        {"Name": "name", "Values": [source.name]},
+        {"Name": "tag-key", "Values": [BAKE_KEY_TAG]},
+    ]
+    with translated(region):
+        found = cloud.ec2(region).describe_images(Owners=["self"], Filters=ours)["Images"]
+    for image in found:
+        image_id = image.get("ImageId", "")
+        deregister_image(cloud, AmiImage(region=region, image_id=image_id, snapshot_id=""))
 
 
 def mark_replaced(cloud: Cloud, image: AmiImage, replaced_by: str, at: datetime) -> None:

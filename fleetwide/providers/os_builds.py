@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleetwide.errors import BuildFailed, PlatformError
@@ -26,6 +26,7 @@ from fleetwide.providers.inspect_tree import InspectRequest, inspect_tree
 from fleetwide.providers.layers import tree_entries, write_layer
 from fleetwide.providers.mmdebstrap import LockedBuild, bootstrap
 from fleetwide.providers.progress import Progress, span
+from fleetwide.providers.script_limits import ScriptLimits
 from fleetwide.registry.digests import hex_of
 
 # A disk is packed only to be stored: most of it is empty, and speed matters more than size.
@@ -41,6 +42,7 @@ class Workshop:
     workdir: Path
     cache: BuilderCache
     lock: Lock
+    limits: ScriptLimits = field(default_factory=ScriptLimits)
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def _tree(
         sources=shop.lock.sources,
         build_key=locked.build_key,
         epoch=locked.source_date_epoch,
+        limits=shop.limits,
     )
     keep = _keeper(locked, shop, target, tree)
     try:

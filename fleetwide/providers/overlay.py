@@ -3,21 +3,17 @@
 import filecmp
 import os
 import stat
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fleetwide.bakery.packages import is_transient
-from fleetwide.errors import InstallTimedOut
 from fleetwide.providers.layers import LayerEntry, walk
-from fleetwide.providers.progress import Progress
 from fleetwide.providers.rooted import confined
 from fleetwide.providers.sandbox import Finished, LineReader, run_isolated
+from fleetwide.providers.script_limits import Bounds
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
-INSTALL_SECONDS = 600.0
-"""What a stranger's script may take, where the caller says nothing else."""
 _PLACES = ("dev", "proc", "run", "tmp")
 
 # The uppermost layer, "tools", is seen but never written: nothing of it can stay in the image.
@@ -31,8 +27,8 @@ while [ "$1" != -- ]; do
   lower="$lower:lower$number"; number=$((number + 1)); shift
 done
 shift
-mount -t overlay overlay \
-  -o "lowerdir=$lower,upperdir=upper,workdir=work,redirect_dir=off,metacopy=off,index=off" merged
+options=redirect_dir=off,metacopy=off,index=off,volatile
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=upper,workdir=work,$options" merged
 exec "$@"
 """
 
@@ -61,36 +57,22 @@ class BaseOverlay:
         *,
         binds: Mapping[str, Path] | None = None,
         env: Mapping[str, str] | None = None,
-        progress: Progress,
+        bounds: Bounds,
         read: LineReader,
     ) -> Finished:
-        """Run ``command`` with the trees as its whole world, as ``run_rooted`` does."""
+        """Run ``command`` with the trees as its whole world, as ``run_rooted`` does.
+
+        What it changes need not survive a crash of the machine: nothing waits for the disk.
+        """
         words = confined(self._scratch / "merged", command, binds or {}, env or {})
+        mounted = ["sh", "-c", _SCRIPT, "sh", str(self._scratch), *self._trees, "--", *words]
         return run_isolated(
-            ["sh", "-c", _SCRIPT, "sh", str(self._scratch), *self._trees, "--", *words],
+            bounds.command(mounted),
             env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-            progress=progress,
+            progress=bounds.progress,
             read=read,
             network=False,
         )
-
-
-def within(seconds: float, what: str, progress: Progress) -> Progress:
-    """``progress`` that ends the work when ``what`` takes longer than ``seconds`` from now.
-
-    It raises ``InstallTimedOut``, which stops the work as every exception of a progress does.
-    """
-    deadline = time.monotonic() + seconds
-
-    def limited(phrase: str, fraction: float | None) -> None:
-        progress(phrase, fraction)
-        if time.monotonic() > deadline:
-            raise InstallTimedOut(
-                f"{what} did not end within {seconds:g} seconds; last seen: {phrase}",
-                hint="an install script must not wait for a service, a network or an answer",
-            )
-
-    return limited
 
 
 def changed_entries(upper: Path, base: Path, epoch: int, started: float) -> list[LayerEntry]:

@@ -17,11 +17,12 @@ from fleetwide.models.baseos import Target
 from fleetwide.providers.debs import install_debs, read_deb
 from fleetwide.providers.layers import LayerEntry, plain_entries
 from fleetwide.providers.named_files import NamedFile, files_of_type
-from fleetwide.providers.overlay import INSTALL_SECONDS, changed_entries
+from fleetwide.providers.overlay import changed_entries
 from fleetwide.providers.payload_entries import fitted, folders_to, merged, without_set_ids
 from fleetwide.providers.payload_images import image_entries
 from fleetwide.providers.progress import Progress, span
 from fleetwide.providers.recipe_files import recipe_entries
+from fleetwide.providers.script_limits import ScriptLimits
 from fleetwide.providers.sdists import BuildPlace, build_sdist
 from fleetwide.providers.tarballs import unpack_tarball
 from fleetwide.providers.wheels import Wheel, inspect_wheels, install_wheels, python_of
@@ -45,7 +46,7 @@ class PayloadInputs:
     """The unpacked root file system of the base; it is only read."""
     target: Target = Target.CONTAINER
     """The face that the payload is for: some files of a recipe are for one only."""
-    install_seconds: float = INSTALL_SECONDS
+    limits: ScriptLimits = field(default_factory=ScriptLimits)
     """What all install scripts together, and the build of each sdist, may take."""
 
     def of_kind(self, kind: ArtifactType) -> list[NamedFile]:
@@ -120,8 +121,7 @@ def _install_debs(inputs: PayloadInputs, workdir: Path, progress: Progress) -> P
     base = inputs.bake.base
     debs = [read_deb(file.path, file.name, base.architecture) for file in files]
     started = time.time()
-    scratch, seconds = workdir / "overlay", inputs.install_seconds
-    upper = install_debs(debs, inputs.base, scratch, progress, seconds)
+    upper = install_debs(debs, inputs.base, workdir / "overlay", inputs.limits, progress)
     entries = changed_entries(upper, inputs.base, base.created_epoch, started)
     return Payload(entries, {deb.control.name: deb.control.version for deb in debs})
 
@@ -171,7 +171,7 @@ def _from_python(bench: _Bench) -> Payload:
     needed, given = inputs.needed(DependencyKind.WHEEL), inputs.of_kind(ArtifactType.WHEEL)
     brought = inspect_wheels(needed, python, links, bench.progress)
     wanted = inspect_wheels(given, python, links, bench.progress)
-    place = BuildPlace(bench.trees, python, [*brought, *wanted], inputs.install_seconds)
+    place = BuildPlace(bench.trees, python, [*brought, *wanted], inputs.limits)
     for number, sdist in enumerate(inputs.of_kind(ArtifactType.SDIST)):
         built = build_sdist(sdist, place, bench.workdir / f"sdist-{number}", bench.progress)
         wanted += inspect_wheels([built], python, links, bench.progress)

@@ -12,9 +12,10 @@ from fleetwide.bakery.requirements import PythonPlatform
 from fleetwide.errors import ArtifactRejected, BuildFailed
 from fleetwide.providers import build_backend
 from fleetwide.providers.named_files import NamedFile
-from fleetwide.providers.overlay import INSTALL_SECONDS, BaseOverlay, within
+from fleetwide.providers.overlay import BaseOverlay
 from fleetwide.providers.progress import Progress, Throttled
 from fleetwide.providers.root_tree import RootTree
+from fleetwide.providers.script_limits import ScriptLimits, bounded
 from fleetwide.providers.tarballs import open_tar, unpack_tarball
 from fleetwide.providers.wheels import INTERPRETER, Wheel, install_wheels
 
@@ -43,7 +44,7 @@ class BuildPlace:
     python: PythonPlatform
     wheels: Sequence[Wheel]
     """The build backends and what they need, among others."""
-    seconds: float = INSTALL_SECONDS
+    limits: ScriptLimits
     """What one build may take."""
 
 
@@ -103,6 +104,7 @@ def build_sdist(file: NamedFile, place: BuildPlace, workdir: Path, progress: Pro
     Raises:
         BuildFailed: the backend is missing or failed; with its last lines.
         InstallTimedOut: it did not come to an end. Nothing that it started is left.
+        LimitExceeded: it took more than it may; the same.
         ArtifactRejected: the sdist cannot be unpacked.
     """
     sdist = read_sdist(file, progress)
@@ -113,13 +115,15 @@ def build_sdist(file: NamedFile, place: BuildPlace, workdir: Path, progress: Pro
     install_wheels(place.wheels, place.python, bench / "wheels", progress)
     (bench / "build_backend.py").write_bytes(Path(build_backend.__file__).read_bytes())
     arguments = _arguments(sdist, place.python, bench)
-    finished = overlay.run(
-        [INTERPRETER, "-B", f"/{BENCH}/build_backend.py", *arguments],
-        binds={BENCH: bench},
-        env={"SOURCE_DATE_EPOCH": str(BUILD_EPOCH)},
-        progress=within(place.seconds, f"the build of {file.name}", progress),
-        read=lambda line: (f"building {file.name}: {line}"[:100], None),
-    )
+    # It writes to the base and to its own bench: both lie below the workdir.
+    with bounded(place.limits, f"the build of {file.name}", workdir, progress) as bounds:
+        finished = overlay.run(
+            [INTERPRETER, "-B", f"/{BENCH}/build_backend.py", *arguments],
+            binds={BENCH: bench},
+            env={"SOURCE_DATE_EPOCH": str(BUILD_EPOCH)},
+            bounds=bounds,
+            read=lambda line: (f"building {file.name}: {line}"[:100], None),
+        )
     last = finished.lines[-1] if finished.lines else ""
     if finished.returncode != 0 or not last.startswith(build_backend.WHEEL):
         raise _failure(file.name, finished.lines)

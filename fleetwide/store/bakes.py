@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from fleetwide.bakery.bases import base_of, split_base
+from fleetwide.bakery.distribution import missing_of
 from fleetwide.bakery.images import check_labels
 from fleetwide.bakery.keys import (
     bake_document,
@@ -88,7 +89,8 @@ def with_dependencies(
     keyed = bake.model_copy(update=update)
     cached = images.by_key(session, keyed.bake_key)
     reusable = None if cached else _reusable(session, keyed)
-    return keyed.model_copy(update={"cached": cached, "reusable": reusable})
+    missing = missing_of(cached, keyed.spec.ami) if cached else None
+    return keyed.model_copy(update={"cached": cached, "missing": missing, "reusable": reusable})
 
 
 def inputs_of(bake: ResolvedBake) -> dict[str, object]:
@@ -171,6 +173,14 @@ def running(session: Session) -> Sequence[BakeRow]:
     """Every run that is not known to have ended."""
     query = select(BakeRow).where(col(BakeRow.state).not_in([*ENDED]))
     return session.exec(query).all()
+
+
+def at_work(session: Session, bake_key: str) -> str | None:
+    """The workflow that bakes a key just now, whatever key it was started under."""
+    query = select(BakeRow.workflow_id).where(
+        BakeRow.bake_key == bake_key, col(BakeRow.state).not_in([*ENDED])
+    )
+    return session.exec(query.order_by(col(BakeRow.id).desc())).first()
 
 
 def abandon(session: Session, row: BakeRow, reason: str, *, now: datetime) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from fleetwide.bakery.distribution import widened, with_known_amis
 from fleetwide.errors import NotFound
 from fleetwide.models.bake_amis import DistributedImage, RecordRegion
 from fleetwide.models.bakery import BakeSpec
@@ -16,8 +17,9 @@ from fleetwide.store.tables import ArtifactRow, ImageDigestRow, ImageRow
 
 def by_key(session: Session, bake_key: str) -> BakedImage | None:
     """The image that a bake key stands for, if it was baked."""
-    row = session.get(ImageRow, bake_key)
-    return BakedImage.model_validate(row.image) if row else None
+    # The row alone would bring the whole request along.
+    image = session.exec(select(ImageRow.image).where(ImageRow.bake_key == bake_key)).first()
+    return BakedImage.model_validate(image) if image else None
 
 
 def by_digest(session: Session, digest: str) -> ImageRow | None:
@@ -39,24 +41,62 @@ def rebaseable(session: Session, content_key: str) -> BakedImage | None:
 def save(session: Session, bake: ResolvedBake, image: BakedImage, *, now: datetime) -> BakedImage:
     """Record a baked image, or what a later bake of the same key changed: metadata, regions.
 
-    When and by which workflow the key was first baked stays.
+    When and by which workflow the key was first baked stays, unless the bake was forced; so do the
+    AMIs of regions that the image has none in, and all that was asked for of them before.
     """
-    row = session.get(ImageRow, image.bake_key)
-    if row is not None and not bake.spec.rebake:
-        first = BakedImage.model_validate(row.image)
-        kept = {"workflow_id": first.workflow_id, "created_at": first.created_at}
-        image = image.model_copy(update=kept)
+    row = session.get(ImageRow, image.bake_key, with_for_update=True)
+    spec = bake.spec
+    if row is not None:
+        spec = _widened(row, spec)
+        image = _merged(BakedImage.model_validate(row.image), image, forced=spec.rebake)
+    image = image.model_copy(update={"ami_tags": spec.ami.tags if spec.ami else {}})
     row = row or ImageRow(bake_key=image.bake_key, created_at=image.created_at, **_columns(image))
     for name, value in _columns(image).items():
         setattr(row, name, value)
-    row.owner = bake.spec.owner
-    row.spec = bake.spec.model_dump(mode="json")
+    row.owner = spec.owner
+    row.spec = spec.model_dump(mode="json")
     row.created_at = image.created_at
     session.add(row)
     if image.digest is not None and session.get(ImageDigestRow, image.digest) is None:
         session.add(ImageDigestRow(digest=image.digest, bake_key=image.bake_key, created_at=now))
         events.append(session, image.workflow_id, "baked", f"baked {image.reference}", at=now)
     return image
+
+
+def widen(session: Session, bake: ResolvedBake) -> BakedImage:
+    """Add what a request says about AMIs to what earlier ones said of the same image."""
+    query = select(ImageRow).where(ImageRow.bake_key == bake.bake_key).with_for_update()
+    row = session.exec(query).one()
+    spec = _widened(row, bake.spec)
+    image = BakedImage.model_validate(row.image)
+    image = image.model_copy(update={"ami_tags": spec.ami.tags if spec.ami else {}})
+    # All else that the request says is not recorded here: another may have been answered since.
+    stored = BakeSpec.model_validate(row.spec).model_copy(update={"ami": spec.ami})
+    row.spec, row.image = stored.model_dump(mode="json"), image.model_dump(mode="json")
+    session.add(row)
+    return image
+
+
+def _widened(row: ImageRow, spec: BakeSpec) -> BakeSpec:
+    before = BakeSpec.model_validate(row.spec).ami if row.spec else None
+    return spec.model_copy(update={"ami": widened(before, spec.ami)})
+
+
+def _merged(known: BakedImage, image: BakedImage, *, forced: bool) -> BakedImage:
+    """The image with what is known of it in regions that it says nothing of."""
+    if forced:
+        # An AMI of a forced bake is not yet shared like the one that it takes the place of.
+        new = [one for one in image.amis if one not in known.amis]
+        told = {one.region for one in new}
+        kept: dict[str, Any] = {"regions": [one for one in known.regions if one.region not in told]}
+    else:
+        new = known.amis or image.amis
+        kept = {
+            "workflow_id": known.workflow_id,
+            "created_at": known.created_at,
+            "regions": known.regions,
+        }
+    return image.model_copy(update={**kept, "amis": with_known_amis(new, known.amis)})
 
 
 def _columns(image: BakedImage) -> dict[str, Any]:
@@ -95,11 +135,10 @@ def record_region(session: Session, request: RecordRegion) -> BakedImage:
     image = BakedImage.model_validate(row.image)
     status, ami = request.status, request.ami
     others = [one for one in image.regions if one.region != status.region]
-    amis = [one for one in image.amis if ami is None or one.region != ami.region]
-    update = {
-        "regions": sorted([*others, status], key=lambda one: one.region),
-        "amis": [*amis, *([ami] if ami else [])],
-    }
+    amis = [ami if ami and one.region == ami.region else one for one in image.amis]
+    if ami is not None and ami not in amis:
+        amis.append(ami)
+    update = {"regions": sorted([*others, status], key=lambda one: one.region), "amis": amis}
     image = image.model_copy(update=update)
     row.image = image.model_dump(mode="json")
     session.add(row)

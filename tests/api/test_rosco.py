@@ -172,6 +172,24 @@ def test_rebake_bakes_anew_and_a_deleted_bake_too(http: TestClient, plane: Plane
     assert status_of(http, first["id"])["result"] == "SUCCESS"
 
 
+def test_a_rebake_joins_the_build_that_runs(http: TestClient, plane: Plane) -> None:
+    upload(http, "meets_1_all.deb")
+    body = orca("meets", **AWS)
+    begun = plane.bakes.steps.count("build_disk")
+    plane.bakes.stuck_at.add("build_disk")
+    first = ask(http, body)
+    wait_until(lambda: plane.bakes.steps.count("build_disk") > begun, "it builds")
+    second = ask(http, body, rebake="1")
+    # Its dependencies are pinned by now: the request has another key than the run was started by.
+    third = ask(http, body, "eu-west-1")
+    plane.bakes.stuck_at.clear()
+    assert second["id"] == first["id"]
+    assert third["id"] == first["id"].replace(REGION, "eu-west-1")
+    assert settle(http, first)["result"] == "SUCCESS"
+    assert settle(http, third, "eu-west-1")["result"] == "SUCCESS"
+    assert plane.bakes.steps.count("build_disk") == begun + 1
+
+
 def test_what_was_never_baked_cannot_be_deleted(http: TestClient) -> None:
     upload(http, "unbaked_1_all.deb")
     answer = http.request("DELETE", f"/api/v1/{REGION}/bake", json=orca("unbaked"))

@@ -1,7 +1,6 @@
 """A reduced platform of real servers: up, status, faults, down, and up again."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,25 +15,19 @@ import psutil
 import pytest
 
 from fleetwide.containers.launch import PLATFORM_LABEL
-from fleetwide.dev.config import DevConfig, Process, dump, only, ports_of, with_ports
+from fleetwide.dev.config import DevConfig, Process, dump, only, ports_of
 from fleetwide.dev.logs import tail
 from fleetwide.dev.machine import marked_processes, taken_ports
 from fleetwide.dev.parse import load
 from fleetwide.dev.platform import ProcessStatus, UpOptions, down, reset, status, up
 from fleetwide.errors import Conflict, DockerUnavailable, ServiceUnavailable
 from tests.integration.containers_fixtures import DOCKER_URL, tiny_layer
+from tests.platforms import on_free_ports
 
 pytestmark = pytest.mark.integration
 
 SHIPPED = load(Path(__file__).parents[2] / "temporal-dev.yaml")
 TEMPORAL = Path(sys.executable).parent / "temporal"
-
-
-def on_free_ports(config: DevConfig) -> DevConfig:
-    while True:
-        base = random.randrange(20000, 30000)
-        if not taken_ports(range(base, base + 40)):
-            return with_ports(config, base)
 
 
 def servers() -> DevConfig:

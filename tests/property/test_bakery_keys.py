@@ -14,17 +14,19 @@ from fleetwide.bakery.keys import (
 )
 from fleetwide.models.bakery import BakeSpec
 from fleetwide.models.bakes import AppliedRecipe, BaseImage, Dependency
-from tests.unit.bakes import BASE, bake_spec
+from tests.unit.bakes import BASE, CHARACTERS, bake_spec
 
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
-WORDS = st.lists(st.text(max_size=8), max_size=3)
+WORDS = st.lists(st.text(CHARACTERS, max_size=8), max_size=3)
 # Each field that decides the bytes, with values that the field allows.
 DECIDING: dict[str, st.SearchStrategy[Any]] = {
     "name": st.from_regex(r"[a-z0-9][a-z0-9._-]{0,10}", fullmatch=True),
     "version": st.from_regex(r"[0-9A-Za-z][0-9A-Za-z.+~-]{0,10}", fullmatch=True),
     "entrypoint": WORDS,
     "command": WORDS,
-    "env": st.dictionaries(st.from_regex(r"[A-Z]{1,5}", fullmatch=True), st.text(max_size=5)),
+    "env": st.dictionaries(
+        st.from_regex(r"[A-Z]{1,5}", fullmatch=True), st.text(CHARACTERS, max_size=5)
+    ),
     "user": st.from_regex(r"[a-z0-9_-]{1,8}", fullmatch=True),
     "workdir": st.from_regex(r"/[a-z]{0,8}", fullmatch=True),
     "ports": st.lists(st.integers(1, 65535), max_size=1),
@@ -36,10 +38,14 @@ DECIDING: dict[str, st.SearchStrategy[Any]] = {
 }
 # Metadata, tests and where it goes: none of it is in the bytes.
 IDLE: dict[str, st.SearchStrategy[Any]] = {
-    "owner": st.text(max_size=50),
+    "owner": st.text(CHARACTERS, max_size=50),
     "base": st.sampled_from(["baseos:stable", "baseos:candidate", "baseos:1"]),
-    "labels": st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.text(max_size=5)),
-    "build": st.fixed_dictionaries({"job": st.text(max_size=5), "commit": st.just("abc")}),
+    "labels": st.dictionaries(
+        st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.text(CHARACTERS, max_size=5)
+    ),
+    "build": st.fixed_dictionaries(
+        {"job": st.text(CHARACTERS, max_size=5), "commit": st.just("abc")}
+    ),
     "smoke": st.fixed_dictionaries({"enabled": st.booleans()}),
     "rebake": st.booleans(),
     "refresh": st.booleans(),

@@ -8,15 +8,15 @@ from fleetwide.bakery.workload_units import workload_unit
 from fleetwide.baseos.amis import MAX_DESCRIPTION, MAX_NAME, MAX_TAG_VALUE, MAX_TAGS
 from fleetwide.models.base import NAME_PATTERN
 from fleetwide.models.baseos import VERSION_PATTERN
-from tests.unit.bakes import resolved
+from tests.unit.bakes import CHARACTERS, resolved
 
 EC2_NAME = re.compile(r"[A-Za-z0-9()\[\] ./'@_-]{3,128}")
 names = st.from_regex(NAME_PATTERN, fullmatch=True)
 versions = st.from_regex(VERSION_PATTERN, fullmatch=True)
 builds = st.fixed_dictionaries(
     {
-        "job": st.text(max_size=200),
-        "number": st.text(max_size=40),
+        "job": st.text(CHARACTERS, max_size=200),
+        "number": st.text(CHARACTERS, max_size=40),
         "commit": st.from_regex(r"^[0-9a-fA-F]{0,64}$", fullmatch=True),
     }
 )

@@ -227,6 +227,32 @@ async def bake_is_a_vm_in_two_regions(plane: World) -> Any:
     return await _ended(plane, "Bake", spec, "bake/vm")
 
 
+MACHINE = {**BAKE, "name": "machine", "targets": ["container", "vm"]}
+
+
+async def bake_is_answered_and_sent_to_one_more_region(plane: World) -> Any:
+    ami = {"regions": ["eu-west-1", "ap-south-1"], "accounts": ["1" * 12], "tags": {"tier": "gold"}}
+    return await _ended(plane, "Bake", {**MACHINE, "ami": ami}, "bake/vm-farther")
+
+
+async def bake_of_a_vm_is_forced(plane: World) -> Any:
+    ami = {"regions": ["eu-west-1", "us-east-2"]}
+    return await _ended(plane, "Bake", {**MACHINE, "ami": ami, "rebake": True}, "bake/vm-forced")
+
+
+async def bake_is_joined_for_another_region(plane: World) -> Any:
+    plane.builder.stuck_at.add("build_disk")
+    ami = {"regions": ["eu-west-1"]}
+    spec = {**MACHINE, "name": "shared", "ami": ami}
+    begun = plane.builder.steps.count("build_disk")
+    handle = await plane.start("Bake", spec, "bake/vm-joined")
+    await until_step(plane, "build_disk", begun + 1)
+    await handle.signal("join", {**spec, "owner": "me", "ami": {"regions": ["us-east-2"]}})
+    plane.builder.stuck_at.clear()
+    await handle.result()
+    return handle
+
+
 async def bake_is_distributed_again(plane: World) -> Any:
     with plane.store.read() as session:
         [row] = images.listing(session, name="machine")
@@ -301,6 +327,9 @@ SHAPES: tuple[Shape, ...] = (
     bake_gets_other_metadata,
     bake_resolves_and_forces,
     bake_is_a_vm_in_two_regions,
+    bake_is_answered_and_sent_to_one_more_region,
+    bake_of_a_vm_is_forced,
+    bake_is_joined_for_another_region,
     bake_is_distributed_again,
     bake_fails_its_test,
     bake_is_cancelled,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from hypothesis import strategies as st
+
 from fleetwide.bakery.keys import content_document, key_of, repository_of, request_document
 from fleetwide.models.bakery import BakeSpec
 from fleetwide.models.bakes import BaseImage, ResolvedBake
@@ -18,6 +20,9 @@ BASE = BaseImage(
     architecture="amd64",
     created_epoch=1_795_305_600,
 )
+
+CHARACTERS = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
+"""Of which a line of text may consist."""
 
 
 def bake_spec(**changes: Any) -> BakeSpec:

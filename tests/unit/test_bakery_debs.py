@@ -1,6 +1,12 @@
 import pytest
 
-from fleetwide.bakery.apt_words import Unmet, removed_packages, unmet_relations
+from fleetwide.bakery.apt_words import (
+    Download,
+    Unmet,
+    parse_downloads,
+    removed_packages,
+    unmet_relations,
+)
 from fleetwide.bakery.debs import (
     Control,
     check_architecture,
@@ -143,3 +149,15 @@ def test_what_would_be_removed_is_read() -> None:
     )
     assert removed_packages(told) == ["one", "two", "three"]
     assert removed_packages(APT_SAYS) == []
+
+
+def test_what_apt_would_fetch_is_read_with_epochs_and_without_files_at_hand() -> None:
+    sha256 = "ab" * 32
+    output = (
+        "Reading package lists...\n"
+        f"'http://deb.example/pool/x_1.deb' x%2dy_1%3a2.0-1~b%2b1_amd64.deb 1234 SHA256:{sha256}\n"
+        "'file:/tmp/0.deb' 0.deb 99 SHA256:" + "0" * 64 + "\n"
+    )
+    assert parse_downloads(output) == [
+        Download("x-y", "1:2.0-1~b+1", "amd64", "http://deb.example/pool/x_1.deb", 1234, sha256)
+    ]

@@ -1,6 +1,7 @@
 """Control groups of either version, on a folder that stands for the machine's."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,41 @@ def test_what_a_killed_worker_left_is_removed_and_nothing_else(mount: Path) -> N
         assert not ours.exists()
     assert living.exists()
     assert others.exists()
+
+
+def test_a_refused_process_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "pids.events").write_text("max 0\n")
+    assert not ControlGroup((tmp_path,)).out_of_processes
+    (tmp_path / "pids.events").write_text("max 7\n")
+    assert ControlGroup((tmp_path,)).out_of_processes
+
+
+def test_a_command_joins_every_folder_of_its_group(tmp_path: Path) -> None:
+    folders = (tmp_path / "memory", tmp_path / "with space")
+    for folder in folders:
+        folder.mkdir()
+    done = subprocess.run(
+        ControlGroup(folders).joined(["echo", "--", "run it"]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "-- run it\n"
+    assert [(folder / "cgroup.procs").read_text() for folder in folders] == ["0\n", "0\n"]
+
+
+def test_a_group_tells_its_processes(tmp_path: Path) -> None:
+    assert ControlGroup((tmp_path,)).members() == []
+    (tmp_path / "cgroup.procs").write_text("1\n22\n")
+    assert ControlGroup((tmp_path,)).members() == [1, 22]
+
+
+def test_a_machine_without_groups_is_told_of_once(
+    mount: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cgroups._tell_missing.cache_clear()
+    for _ in range(2):
+        with limited("script", memory=1000, processes=10):
+            pass
+    assert len(caplog.messages) == 1
+    assert str(mount) in caplog.text

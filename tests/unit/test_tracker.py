@@ -111,8 +111,11 @@ def test_an_empty_tracker_has_nothing(tmp_path: Path) -> None:
         b'{"\xff": 1}',
     ],
 )
-def test_a_file_that_is_no_json_object_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "tracker.json"
+def test_a_file_that_is_no_json_object_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a message shows only the start of a long path
+    path = Path("tracker.json")
     path.write_bytes(content)
     with pytest.raises(InvalidInput, match=r"no security tracker file.*tracker\.json"):
         read_tracker(path, {"a"})

@@ -31,6 +31,10 @@ class BakedCloud(Script):
     away: set[str] = field(default_factory=set)
     """Regions that take no copy."""
     replaced: list[ReplacedAmi] = field(default_factory=list)
+    half: set[str] = field(default_factory=set)
+    """Regions with a copy that is not complete."""
+    granted: dict[str, set[str]] = field(default_factory=dict)
+    """Region to the accounts that may launch the AMI there."""
 
     @activity.defn(name="bakery.register_ami")
     async def register_ami(self, request: RegisterBakedAmi) -> AmiImage:
@@ -43,19 +47,27 @@ class BakedCloud(Script):
 
     @activity.defn(name="bakery.copy_ami")
     async def copy_ami(self, request: CopyAmi) -> AmiImage:
-        await self.act("copy_baked_ami")
         region = request.region
+        self.half.add(region)
+        await self.act("copy_baked_ami")
         if region in self.away:
             raise InvalidInput(f"{region} takes no copies")
         image_id = f"ami-{request.source.name[-12:]}-{region}"
         made = request.source.model_copy(update={"region": region, "image_id": image_id})
         self.amis[region] = made
+        self.half.discard(region)
         return made
+
+    @activity.defn(name="bakery.drop_copy")
+    async def drop_copy(self, request: CopyAmi) -> None:
+        await self.act("drop_baked_copy")
+        self.half.discard(request.region)
 
     @activity.defn(name="bakery.share_ami")
     async def share_ami(self, request: ShareAmi) -> None:
         await self.act("share_baked_ami")
         self.shared.add(request.ami.region)
+        self.granted[request.ami.region] = {*request.spec.accounts, *request.spec.organizations}
 
     @activity.defn(name="bakery.find_ami")
     async def find_ami(self, query: FindBakedAmi) -> AmiImage | None:

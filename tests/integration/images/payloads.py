@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetwide.models.bakes import AppliedRecipe, BaseImage, Dependency, DependencyKind
-from fleetwide.providers.compress import compress_layer
-from fleetwide.providers.layers import write_layer
+from fleetwide.providers.layers import pack_layer, write_layer
 from fleetwide.providers.payloads import Payload, PayloadInputs, make_payload
 from fleetwide.providers.progress import Progress, no_progress
 from tests.unit.bakes import resolved
@@ -69,7 +68,7 @@ def made(inputs: PayloadInputs, workdir: Path, progress: Progress = no_progress)
 def layer_of(payload: Payload, tar: Path) -> str:
     """Write the layer; answers its digest."""
     write_layer(payload.entries, tar, no_progress)
-    return compress_layer(tar, tar.with_suffix(".gz"), no_progress).layer.digest
+    return pack_layer(payload.entries, tar.with_suffix(".gz"), no_progress).layer.digest
 
 
 def members(tar: Path) -> dict[str, tarfile.TarInfo]:

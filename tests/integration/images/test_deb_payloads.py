@@ -16,6 +16,7 @@ from fleetwide.errors import (
 from fleetwide.models.bakes import AppliedRecipe, BaseImage, DependencyKind
 from fleetwide.providers.base_cache import BaseCache
 from fleetwide.providers.progress import no_progress
+from fleetwide.providers.script_limits import ScriptLimits
 from tests.integration.images.payloads import inputs_of, layer_of, made, make_deb, members
 
 pytestmark = pytest.mark.integration
@@ -115,7 +116,7 @@ def test_a_script_that_hangs_is_ended_with_all_that_it_started(
     marker = f"hangs-{os.getpid()}"
     daemon = f"trap '' HUP TERM INT; while :; do sleep 1; : {marker}; done"
     deb = make_deb(tmp_path, f'#!/bin/sh\n(exec sh -c "{daemon}") &\nsh -c "{daemon}"\n')
-    inputs = inputs_of(base, root, ("deb", deb, "tool.deb"), install_seconds=3)
+    inputs = inputs_of(base, root, ("deb", deb, "tool.deb"), limits=ScriptLimits(seconds=3))
     with pytest.raises(InstallTimedOut, match=r"within 3 seconds; last seen: Setting up tool"):
         made(inputs, tmp_path / "w")
     assert marked(marker) == []

@@ -29,6 +29,7 @@ from fleetwide.providers.named_files import NamedFile
 from fleetwide.providers.payload_images import fetch_image
 from fleetwide.providers.payloads import APP_EPOCH
 from fleetwide.providers.progress import no_progress
+from fleetwide.providers.script_limits import ScriptLimits
 from fleetwide.registry.oci import INDEX_TYPE, MANIFEST_TYPE
 from fleetwide.registry.references import ImageReference
 from tests.integration.images.payloads import (
@@ -220,7 +221,7 @@ def test_a_build_that_hangs_is_ended(base: BaseImage, root: Path, tmp_path: Path
     source = make_sdist(tmp_path, "import time\nwhile True: time.sleep(1)\n")
     given = ("sdist", source, "app-1.0.tar.gz")
     with pytest.raises(InstallTimedOut, match=r"build of app-1\.0\.tar\.gz did not end within 2"):
-        made(inputs_of(base, root, given, install_seconds=2), tmp_path / "w")
+        made(inputs_of(base, root, given, limits=ScriptLimits(seconds=2)), tmp_path / "w")
 
 
 def test_an_sdist_under_another_name_is_refused(

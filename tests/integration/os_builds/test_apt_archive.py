@@ -1,3 +1,5 @@
+import tempfile
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -47,6 +49,33 @@ def test_paragraphs_come_unchanged_and_urls_fit_their_digests(archive: Archive) 
     for one in chosen:
         digest = in_index[one.name].rpartition("SHA256: ")[2]
         assert urls[digest] == f"{archive.url}/pool/{one.name}_{one.version}_amd64.deb"
+
+
+def test_one_question_tells_all_that_an_installation_fetches(archive: Archive) -> None:
+    apt = asked(archive)
+    for _ in range(2):
+        with apt.held(no_progress):
+            apt.update(no_progress)
+            chosen = apt.solve(["hello-tool"])
+            stanzas, found = apt.stanzas(chosen), apt.downloads(["hello-tool"])
+        assert sorted((one.name, one.version) for one in found) == sorted(
+            (one.name, one.version) for one in chosen
+        )
+        for one in found:
+            [text] = [text for text in stanzas if f"\nSHA256: {one.sha256}" in text]
+            assert f"Package: {one.name}\n" in text
+            assert f"\nSize: {one.size}\n" in text
+            assert one.url == f"{archive.url}/pool/{one.name}_{one.version}_amd64.deb"
+
+
+def test_what_cannot_be_fetched_is_told_as_by_a_solution(archive: Archive) -> None:
+    apt = asked(archive)
+    with apt.held(no_progress):
+        apt.update(no_progress)
+        with pytest.raises(BuildFailed, match="not-in-any-archive"):
+            apt.downloads(["hello-broken"])
+        with pytest.raises(InvalidInput, match="nearest: hello-tool"):
+            apt.downloads(["helo-tool"])
 
 
 def test_an_excluded_package_is_gone_around(archive: Archive) -> None:
@@ -100,15 +129,16 @@ def replaced(path: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["index", "signed", "key"])
-def test_what_is_not_signed_is_refused(archive: Archive, what: str, tmp_path: Path) -> None:
+def test_what_is_not_signed_is_refused(archive: Archive, what: str) -> None:
     if what == "index":
         replaced(archive.index, "hello-motor_1.0", "hello-rotor_1.0")
     elif what == "signed":
         replaced(archive.in_release, "Origin: Tiny", "Origin: Tidy")
     else:
-        stranger = tmp_path / "stranger"
-        stranger.mkdir()
-        archive.keyring.write_bytes(Archive(stranger).keyring.read_bytes())
+        # Its own short folder: the path of an agent's socket ends at 107 characters.
+        with tempfile.TemporaryDirectory(prefix="fw-stranger-") as folder:
+            with closing(Archive(Path(folder))) as stranger:
+                archive.keyring.write_bytes(stranger.keyring.read_bytes())
     with pytest.raises(PlatformError, match="index could not be read") as caught:
         solved(archive, "hello-tool")
     reason = {"index": "Hash Sum mismatch", "signed": "is not signed", "key": "is not signed"}[what]

@@ -1,5 +1,6 @@
 """Cancel, and ``kill -9`` of the process that tests: nothing of a container stays behind."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,9 +26,9 @@ class CancelledError(Exception):
     """What an activity's progress raises."""
 
 
-def groups() -> list[Path]:
-    """The control groups of smoke tests that there are."""
-    patterns = ("fleetwide-smoke-*", "*/fleetwide-smoke-*")
+def groups(pid: int) -> list[Path]:
+    """The control groups of smoke tests that a process made: others may run tests meanwhile."""
+    patterns = (f"fleetwide-smoke-{pid}-*", f"*/fleetwide-smoke-{pid}-*")
     return [path for pattern in patterns for path in cgroups.MOUNT.glob(pattern)]
 
 
@@ -71,7 +72,7 @@ def test_cancel_in_any_stage_leaves_nothing(
     with pytest.raises(CancelledError):
         bench.test(cancel, command=LONG, healthcheck=health)
     assert_nothing_stays(bench)
-    assert groups() == []
+    assert groups(os.getpid()) == []
 
 
 def test_a_log_that_fails_ends_the_test_too(bench: Bench) -> None:
@@ -108,6 +109,5 @@ def test_kill_9_of_the_tester_ends_the_container(
     while sleepers() or mounts_below(bench.folder) or processes_about(bench.folder):
         time.sleep(0.05)
     with limited("smoke", memory=1024**3, processes=10):
-        ours = groups()
-    assert all(f"-{process.pid}-" not in path.name for path in ours)
-    assert groups() == []
+        assert groups(process.pid) == []
+    assert groups(os.getpid()) == []

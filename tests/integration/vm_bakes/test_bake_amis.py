@@ -296,6 +296,20 @@ def test_an_ami_is_copied_and_shared(setting: Setting) -> None:
     assert ACCOUNT not in str(permissions)
 
 
+def test_a_copy_that_nobody_waits_for_goes_and_a_strangers_image_stays(setting: Setting) -> None:
+    ami = setting.register(setting.upload())
+    copied = setting.run(setting.amis.copy_ami, CopyAmi(source=ami, region=COPY_REGION))
+    ec2 = setting.aws.client("ec2", COPY_REGION)
+    snapshot = ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"][0]["SnapshotId"]
+    disk = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot}}
+    strange = ec2.register_image(Name="another", BlockDeviceMappings=[disk])["ImageId"]
+    setting.run(setting.amis.drop_copy, CopyAmi(source=ami, region=COPY_REGION))
+    renamed = ami.model_copy(update={"name": "another"})
+    setting.run(setting.amis.drop_copy, CopyAmi(source=renamed, region=COPY_REGION))
+    left = [one["ImageId"] for one in ec2.describe_images(Owners=["self"])["Images"]]
+    assert (copied.image_id in left, strange in left) == (False, True)
+
+
 def test_a_bake_that_came_to_nothing_leaves_what_an_earlier_one_made(setting: Setting) -> None:
     ami = setting.register(setting.upload())
     workflow = {"Key": "fleetwide:workflow-id", "Value": f"bake/{setting.bake.bake_key}"}
