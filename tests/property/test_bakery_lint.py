@@ -15,6 +15,7 @@ from fleetwide.models.bakes import Severity
 from fleetwide.models.policy import BakeryPolicy, Level, Rule
 from tests.unit.bakes import bake_spec
 
+words = st.characters(codec="utf-8", exclude_characters="\0")
 paths = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=6),
     min_size=1,
@@ -26,8 +27,10 @@ entries = st.lists(st.builds(Entry, paths, modes, st.integers(0, 10**9)), max_si
 requests: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
-        "env": st.dictionaries(st.sampled_from(["A", "TZ", "DB_PASSWORD"]), st.text(max_size=20)),
-        "command": st.lists(st.text(max_size=20), max_size=3),
+        "env": st.dictionaries(
+            st.sampled_from(["A", "TZ", "DB_PASSWORD"]), st.text(words, max_size=20)
+        ),
+        "command": st.lists(st.text(words, max_size=20), max_size=3),
         "ports": st.lists(st.integers(1, 65535), max_size=3),
         "user": st.sampled_from(["root", "web", "0:0"]),
     },
@@ -75,7 +78,7 @@ def test_the_setuid_rule_is_that_of_the_os_releases(found: list[Entry]) -> None:
     assert told == check_setuid(found, ()).found
 
 
-@given(st.text(st.characters(exclude_characters="\0"), min_size=12, max_size=30))
+@given(st.text(words, min_size=12, max_size=30))
 def test_a_secret_by_name_is_never_told(secret: str) -> None:
     subject = LintSubject(spec=bake_spec(env={"DB_PASSWORD": secret}))
     for one in lint(subject, BakeryPolicy()):
