@@ -1,7 +1,5 @@
 """Unpack a tarball from a stranger into a staging folder, entry by checked entry."""
 
-import gzip
-import io
 import lzma
 import tarfile
 import zlib
@@ -13,62 +11,14 @@ from typing import BinaryIO, cast
 from fleetwide.bakery.entries import Budget, checked_link, checked_path, refused_kind
 from fleetwide.errors import ArtifactRejected
 from fleetwide.providers.progress import Progress, Throttled
+from fleetwide.providers.read_ahead import ReadAhead, gunzipped, unxzed
 from fleetwide.providers.unpacking import BoundedReader, StagedTree
 
 # tarfile reads a PAX header in one piece: a bound keeps a bomb out of memory.
 MAX_PIECE = 4 * 1024 * 1024
 GZIP_MAGIC = b"\x1f\x8b"
 XZ_MAGIC = b"\xfd7zXZ\x00"
-# What xz -9 needs; a stranger's file may ask for gigabytes.
-MAX_XZ_MEMORY = 128 * 1024 * 1024
-UNREADABLE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-
-
-class _XzReader(io.RawIOBase):
-    """Plain bytes of an .xz file, within ``MAX_XZ_MEMORY``; it can only go forward."""
-
-    def __init__(self, packed: BinaryIO) -> None:
-        self._packed = packed
-        self._decompressor = self._fresh()
-        self._place = 0
-
-    @staticmethod
-    def _fresh() -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
-
-    def read(self, size: int = -1) -> bytes:
-        found = bytearray()
-        while len(found) < size:
-            if self._decompressor.eof:
-                rest = self._decompressor.unused_data or self._packed.read(io.DEFAULT_BUFFER_SIZE)
-                if not rest.strip(b"\0"):
-                    break
-                self._decompressor = self._fresh()
-            else:
-                rest = self._more()
-            found += self._decompressor.decompress(rest, size - len(found))
-        self._place += len(found)
-        return bytes(found)
-
-    def _more(self) -> bytes:
-        if not self._decompressor.needs_input:
-            return b""
-        rest = self._packed.read(io.DEFAULT_BUFFER_SIZE)
-        if not rest:
-            raise EOFError("the compressed file ends in the middle")
-        return rest
-
-    def seek(self, offset: int, _whence: int = io.SEEK_SET) -> int:
-        while self._place < offset and self.read(min(offset - self._place, MAX_PIECE)):
-            pass
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def close(self) -> None:
-        self._packed.close()
-        super().close()
+UNREADABLE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def unpack_tarball(source: Path, name: str, staging: Path, root: str, progress: Progress) -> None:
@@ -114,11 +64,12 @@ def plain_tar(source: Path) -> BinaryIO:
     """The tar within ``source``, which may be compressed by gzip or xz."""
     with source.open("rb") as reader:
         magic = reader.read(len(XZ_MAGIC))
+    packed = source.open("rb")
     if magic.startswith(GZIP_MAGIC):
-        return cast("BinaryIO", gzip.open(source, "rb"))
+        return cast("BinaryIO", ReadAhead(gunzipped(packed), packed))
     if magic == XZ_MAGIC:
-        return cast("BinaryIO", _XzReader(source.open("rb")))
-    return source.open("rb")
+        return cast("BinaryIO", ReadAhead(unxzed(packed), packed))
+    return packed
 
 
 class _Unpacker:

@@ -11,7 +11,7 @@ import pytest
 
 from fleetwide.bakery.entries import Budget
 from fleetwide.errors import ArtifactRejected
-from fleetwide.providers import tarballs
+from fleetwide.providers import read_ahead, tarballs
 from fleetwide.providers.layers import plain_entries, write_layer
 from fleetwide.providers.progress import no_progress
 from fleetwide.providers.tarballs import unpack_tarball
@@ -154,7 +154,7 @@ def test_too_many_bytes_are_refused_before_they_are_written(
 def test_an_xz_that_asks_for_too_much_memory_is_refused(
     unpack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tarballs, "MAX_XZ_MEMORY", 1024 * 1024)
+    monkeypatch.setattr(read_ahead, "MAX_XZ_MEMORY", 1024 * 1024)
     with pytest.raises(ArtifactRejected, match="not a readable"):
         unpack(member("file", b"x"), packing="xz")
 

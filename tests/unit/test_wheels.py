@@ -27,7 +27,9 @@ def make_wheel(
     files: dict[str, bytes] | None = None,
     extra: str = "",
     compression: int = zipfile.ZIP_STORED,
+    changed: dict[str, bytes] | None = None,
 ) -> NamedFile:
+    """A wheel; ``changed`` files are not those that its record names."""
     info = f"{name}-1.0.dist-info"
     content = files or {f"{name}/__init__.py": b"def main(): ...\n"}
     content = {
@@ -39,7 +41,11 @@ def make_wheel(
     record = "\n".join([*(record_line(*pair) for pair in content.items()), f"{info}/RECORD,,"])
     path = folder / f"{name}.file"
     with zipfile.ZipFile(path, "w", compression) as archive:
-        for entry, data in {**content, f"{info}/RECORD": record.encode()}.items():
+        for entry, data in {
+            **content,
+            f"{info}/RECORD": record.encode(),
+            **(changed or {}),
+        }.items():
             archive.writestr(entry, data)
     return NamedFile(path, f"{name}-1.0-py3-none-any.whl")
 
@@ -78,6 +84,47 @@ def test_content_that_differs_from_the_record_is_refused(tmp_path: Path) -> None
     with zipfile.ZipFile(wheel.path, "a") as archive:
         archive.writestr("app/smuggled.py", b"")
     with pytest.raises(ArtifactRejected, match="not a sound wheel"):
+        installed(tmp_path, wheel)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"app/__init__.py": b"def evil(): ...\n"},
+        {"app/__init__.py": b"def main(): ...\nmore"},
+        {"app/__init__.py": b""},
+        {"app-1.0.data/scripts/run": b"#!python\nevil"},
+        {"app-1.0.data/scripts/plain": b"#!/bin/sh\nevil"},
+        {"app-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: app\nVersion: 1.0\nX: 1\n"},
+    ],
+)
+def test_a_file_that_is_not_as_the_record_says_is_refused(
+    tmp_path: Path, changed: dict[str, bytes]
+) -> None:
+    files = {
+        "app/__init__.py": b"def main(): ...\n",
+        "app-1.0.data/scripts/run": b"#!python\nmain",
+        "app-1.0.data/scripts/plain": b"#!/bin/sh\nmain",
+    }
+    with pytest.raises(ArtifactRejected, match=r"app.1\.0.*is not as its RECORD says"):
+        installed(tmp_path, make_wheel(tmp_path, files=files, changed=changed))
+
+
+def test_scripts_are_installed_as_the_record_has_them(tmp_path: Path) -> None:
+    scripts = {
+        "app-1.0.data/scripts/run": b"#!python\nmain",
+        "app-1.0.data/scripts/plain": b"#!/bin/sh\nmain",
+    }
+    staging = installed(tmp_path, make_wheel(tmp_path, files=scripts))
+    assert (staging / "usr/local/bin/run").read_bytes() == b"#!/usr/bin/python3\nmain"
+    assert (staging / "usr/local/bin/plain").read_bytes() == b"#!/bin/sh\nmain"
+
+
+def test_a_wheel_that_is_damaged_inside_is_refused(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, files={"app/a": b"abcdefgh" * 100})
+    content = wheel.path.read_bytes()
+    wheel.path.write_bytes(content.replace(b"abcdefgh", b"abcdefgX", 1))
+    with pytest.raises(ArtifactRejected, match="sound wheel"):
         installed(tmp_path, wheel)
 
 
