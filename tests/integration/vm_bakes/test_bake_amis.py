@@ -300,7 +300,8 @@ def test_a_copy_that_nobody_waits_for_goes_and_a_strangers_image_stays(setting: 
     ami = setting.register(setting.upload())
     copied = setting.run(setting.amis.copy_ami, CopyAmi(source=ami, region=COPY_REGION))
     ec2 = setting.aws.client("ec2", COPY_REGION)
-    snapshot = ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"][0]["SnapshotId"]
+    volume = ec2.create_volume(AvailabilityZone=f"{COPY_REGION}a", Size=1)["VolumeId"]
+    snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     disk = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot}}
     strange = ec2.register_image(Name="another", BlockDeviceMappings=[disk])["ImageId"]
     setting.run(setting.amis.drop_copy, CopyAmi(source=ami, region=COPY_REGION))
