@@ -212,14 +212,19 @@ def test_any_document_is_answered(api: TestClient, route: tuple[str, str], docum
     ask(api, route, document)
 
 
+def ask_with(api: TestClient, route: tuple[str, str], value: Any, data: st.DataObject) -> None:
+    """Ask with ``value`` in one of the places of a valid document."""
+    known = places(REQUESTS[route])
+    if known:
+        ask(api, route, replaced(REQUESTS[route], data.draw(st.sampled_from(known)), value))
+
+
 @any_case
 @given(route=ROUTES, value=JSON, data=st.data())
 def test_any_value_in_any_place_is_answered(
     api: TestClient, route: tuple[str, str], value: Any, data: st.DataObject
 ) -> None:
-    known = places(REQUESTS[route])
-    if known:
-        ask(api, route, replaced(REQUESTS[route], data.draw(st.sampled_from(known)), value))
+    ask_with(api, route, value, data)
 
 
 @any_case
@@ -227,9 +232,7 @@ def test_any_value_in_any_place_is_answered(
 def test_any_text_in_any_place_is_answered(
     api: TestClient, route: tuple[str, str], text: str, data: st.DataObject
 ) -> None:
-    known = places(REQUESTS[route])
-    if known:
-        ask(api, route, replaced(REQUESTS[route], data.draw(st.sampled_from(known)), text))
+    ask_with(api, route, text, data)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,18 @@
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fleetwide.baseos.plans import make_plan
-from fleetwide.errors import InvalidInput
+from fleetwide.errors import InstallTimedOut, InvalidInput, LimitExceeded
 from fleetwide.models.baseos import OSImageSpec, Target
 from fleetwide.providers.customise import Customisation, ScriptFailed, customise
 from fleetwide.providers.progress import no_progress
+from fleetwide.providers.script_limits import ScriptLimits
 
 pytestmark = pytest.mark.integration
 CANARY = "of the builder"
@@ -157,6 +159,31 @@ def test_a_failing_script_tells_what_it_said(tree: Path, workdir: Path) -> None:
         customise(request(**script(text)), tree, workdir, no_progress)
     assert caught.value.output == [*(f"line {number}" for number in range(1, 101)), "so far"]
     assert caught.value.message.endswith("line 100\nso far")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("bomb() { bomb | bomb & }; bomb; sleep 100", "script trick may take 60 processes"),
+        ("head -c 400000000 /dev/zero | tail -n 1 > /dev/null", "may take 160 MiB of memory"),
+        ("dd if=/dev/zero of=/big bs=1M count=400", "may take 64 MiB of disk"),
+    ],
+)
+def test_a_script_that_takes_too_much_is_ended(
+    tree: Path, workdir: Path, text: str, told: str
+) -> None:
+    mib = 1024**2
+    limits = ScriptLimits(memory=160 * mib, processes=60, disk=64 * mib)
+    with pytest.raises(LimitExceeded, match=told):
+        customise(replace(request(**script(text)), limits=limits), tree, workdir, no_progress)
+
+
+def test_a_script_that_does_not_end_is_ended(tree: Path, workdir: Path) -> None:
+    limits = ScriptLimits(seconds=0.5)
+    with pytest.raises(InstallTimedOut, match=r"script trick did not end within 0\.5 seconds"):
+        customise(
+            replace(request(**script("sleep 100")), limits=limits), tree, workdir, no_progress
+        )
 
 
 def test_a_script_stops_at_its_first_failure(tree: Path, workdir: Path) -> None:
