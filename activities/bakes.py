@@ -5,13 +5,16 @@ tests, its layer lies in the object store and nothing of it in the registry.
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 from temporalio import activity
 
-from activities.bake_bench import BakeBench, run_id
+from activities.bake_bench import BakeBench, Bench, run_id
 from activities.progress import heartbeat
 from fleetwide.bakery.defaults import default_env
+from fleetwide.bakery.lint_subject import LintSubject
 from fleetwide.bakery.rebase import is_rebaseable
 from fleetwide.errors import NotFound
 from fleetwide.models.bake_amis import SweepLayers
@@ -28,14 +31,15 @@ from fleetwide.models.bakes import (
 from fleetwide.models.os_releases import Attachment
 from fleetwide.providers.bake_documents import publish_bake_documents, spdx_delta
 from fleetwide.providers.base_cache import BaseCache
+from fleetwide.providers.compress import Compressed
 from fleetwide.providers.dependencies import DependencyRequest, resolve_dependencies
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.document_archive import Archive
 from fleetwide.providers.images import push_bake, upload_layer
 from fleetwide.providers.layers import pack_layer
-from fleetwide.providers.lint_payload import check_payload, load_policy
+from fleetwide.providers.lint_payload import judge, load_policy, read_subject
 from fleetwide.providers.objects import ObjectStore
-from fleetwide.providers.payloads import PayloadInputs, make_payload
+from fleetwide.providers.payloads import Payload, PayloadInputs, make_payload
 from fleetwide.providers.progress import span
 from fleetwide.providers.script_limits import script_limits
 from fleetwide.providers.signing import load_or_create_key
@@ -101,14 +105,11 @@ class BakeActivities:
             workdir = bench.folder / "payload"
             workdir.mkdir()
             payload = make_payload(inputs, workdir, span(progress, 0.4, 0.7))
-            packed_tar = bench.folder / "layer.tar.gz"
-            packed = pack_layer(payload.entries, packed_tar, span(progress, 0.7, 0.9))
-            policy, size = load_policy(self.settings), packed.layer.size
-            looking = span(progress, 0.9, 1.0)
-            findings = check_payload(bake, payload, inputs.base, size, policy, looking)
+            packed, subject = _packed(inputs, payload, bench)
+            findings = judge(subject, packed.layer.size, load_policy(self.settings))
             for found in findings:
                 bench.log.line(f"{found.severity}: {found.rule}: {found.where}: {found.message}")
-            self.objects.put_file(layer_key(run_id()), packed_tar)
+            self.objects.put_file(layer_key(run_id()), packed.path)
         return BuiltLayer(
             layer=packed.layer,
             uncompressed_size=packed.uncompressed_size,
@@ -148,13 +149,14 @@ class BakeActivities:
     def push_image(self, request: LayerRequest) -> PushedBake:
         """Push layer, config and manifest under the version's tag; done twice it is done once."""
         bake, built = request.bake, request.built
-        with self.benches.open("publishing") as bench:
-            if not self.registry.blob_exists(bake.repository, built.layer.digest):
-                layer = bench.folder / "layer.tar.gz"
-                self._fetch_layer(request, layer)
-                upload_layer(self.registry, bake.repository, layer, built.layer, bench.progress)
+        with (
+            self.benches.open("publishing") as bench,
+            ThreadPoolExecutor(1, "layer") as thread,
+        ):
+            sending = thread.submit(copy_context().run, self._send_layer, request, bench)
             sbom = digest_of(spdx_delta(bake, built, self.objects))
-            pushed = push_bake(self.registry, bake, built.layer, default_env(bake), sbom)
+            env = default_env(bake)
+            pushed = push_bake(self.registry, bake, built.layer, env, sbom, sending.result)
             bench.log.line(f"pushed {bake.repository}@{pushed.digest}")
         self.objects.delete(layer_key(run_id()))
         return pushed
@@ -186,6 +188,13 @@ class BakeActivities:
             self.objects.delete(key)
         return lost
 
+    def _send_layer(self, request: LayerRequest, bench: Bench) -> None:
+        repository, layer = request.bake.repository, request.built.layer
+        if not self.registry.blob_exists(repository, layer.digest):
+            path = bench.folder / "layer.tar.gz"
+            self._fetch_layer(request, path)
+            upload_layer(self.registry, repository, path, layer, bench.progress)
+
     def _fetch_layer(self, request: LayerRequest, target: Path) -> None:
         """The layer of this run, or one that lies in the registry from an earlier bake."""
         try:
@@ -198,3 +207,17 @@ class BakeActivities:
             ):
                 for piece in pieces:
                     writer.write(piece)
+
+
+def _packed(
+    inputs: PayloadInputs, payload: Payload, bench: Bench
+) -> tuple[Compressed, LintSubject]:
+    """The layer, and what there is to look over of it, which is read meanwhile."""
+    with ThreadPoolExecutor(1, "lint") as thread:
+        # A cancel reaches both: each has the activity's context.
+        subject = thread.submit(
+            copy_context().run, read_subject, inputs.bake, payload, inputs.base, heartbeat
+        )
+        told = span(bench.progress, 0.7, 1.0)
+        packed = pack_layer(payload.entries, bench.folder / "layer.tar.gz", told)
+        return packed, subject.result()

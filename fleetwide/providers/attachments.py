@@ -72,7 +72,7 @@ def attach(
 
     meanwhile(progress, "attaching documents", attach_all)
     if not keeps_lists:
-        _write_list(client, repository, image.digest, progress)
+        _write_list(client, subject.pinned(image.digest), attached, progress)
     return attached
 
 
@@ -112,17 +112,25 @@ def _blob(client: RegistryClient, repository: str, digest: str, size: int) -> by
     return bytes(data)
 
 
-def _write_list(client: RegistryClient, repository: str, digest: str, progress: Progress) -> None:
-    """Write the list until it holds every claim."""
+def _write_list(
+    client: RegistryClient,
+    image: ImageReference,
+    attached: Sequence[Referrer],
+    progress: Progress,
+) -> None:
+    """Write the list of an image, by its digest, until it holds every claim."""
+    repository, digest = image.repository, image.selector
+    ours = {claim_tag(digest, one.digest): one for one in attached}
     for _ in range(MAX_ROUNDS):
         progress("listing the document at the image", None)
         listed = _read_list(client, repository, digest)
-        missing = _claimed(client, repository, digest, listed)
-        if not missing:
+        wanted = _claimed(client, repository, digest, listed)
+        if not wanted:
             return
         # Distribution refuses a list that names a manifest which was deleted since.
         kept = [one for one in listed if _is_there(client, repository, one)]
-        index = referrers_index([*kept, *missing])
+        missing = (ours.get(tag) or _claimant(client, repository, tag) for tag in sorted(wanted))
+        index = referrers_index([*kept, *filter(None, missing)])
         client.put_manifest(ImageReference(repository, tag=index_tag(digest)), index, INDEX_TYPE)
     raise RegistryUnavailable(
         f"the list of referrers of {repository}@{digest} is being written by too many at once"
@@ -131,12 +139,15 @@ def _write_list(client: RegistryClient, repository: str, digest: str, progress: 
 
 def _claimed(
     client: RegistryClient, repository: str, digest: str, listed: list[Referrer]
-) -> list[Referrer]:
-    """The referrers that have claimed a place and are not in the list."""
+) -> set[str]:
+    """The tags by which referrers have claimed a place that they do not have in the list."""
     known = {claim_tag(digest, one.digest) for one in listed}
-    wanted = claims(client.list_tags(repository), digest) - known
-    found = (_manifest(client, ImageReference(repository, tag=tag)) for tag in sorted(wanted))
-    return [referrer_of(manifest.data) for manifest in found if manifest is not None]
+    return claims(client.list_tags(repository), digest) - known
+
+
+def _claimant(client: RegistryClient, repository: str, tag: str) -> Referrer | None:
+    manifest = _manifest(client, ImageReference(repository, tag=tag))
+    return None if manifest is None else referrer_of(manifest.data)
 
 
 def _read_list(client: RegistryClient, repository: str, digest: str) -> list[Referrer]:

@@ -1,6 +1,7 @@
 """The documents of a bake: SBOMs of what it adds, provenance and its signature."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from fleetwide.bakery.provenance import bake_statement
 from fleetwide.bakery.sbom import delta_inventory
@@ -75,4 +76,10 @@ def _link(
         document = objects.get_bytes(f"{documents_folder(base.name, base.version)}/{file_name}")
     except NotFound:
         return None
+    return _linked(link, document)
+
+
+@lru_cache(maxsize=8)
+def _linked(link: Callable[[bytes], LinkedDocument], document: bytes) -> LinkedDocument:
+    # Many bakes stand on one base, and its document is long.
     return link(document)

@@ -1,6 +1,6 @@
 """Images into the registry: layers that lie there already, a config, a manifest under a tag."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +47,13 @@ def push_bake(
     layer: Layer,
     env: Mapping[str, str],
     sbom_digest: str,
+    sent: Callable[[], object] = lambda: None,
 ) -> PushedBake:
     """Push a baked image under its version's tag; no layer is sent.
 
-    The bake's own layer lies in its repository, or in that of the bake that it was taken from; the
-    base's are mounted. Done twice it is done once, and the same inputs have the same digest.
+    The bake's own layer lies in its repository once ``sent`` returns, or in that of the bake that
+    it was taken from; the base's are mounted. Done twice it is done once, and the same inputs have
+    the same digest.
 
     Raises:
         InvalidInput: the labels are not allowed.
@@ -62,6 +64,7 @@ def push_bake(
     below = _read_base(client, bake.base)
     for one in below.layers:
         _mount(client, bake.repository, one, bake.base.repository)
+    sent()
     _mount(client, bake.repository, layer, _home_of(bake))
     documents = baked_image(bake, below, layer, env, metadata)
     pushed = _push_documents(client, bake.repository, version_tag(bake.spec.version), documents)

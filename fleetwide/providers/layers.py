@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from fleetwide.providers.compress import Compressed, deflate_fast, packing
+from fleetwide.providers.compress import Compressed, FastMembers, packing
 from fleetwide.providers.progress import Progress, Throttled
 
 KEPT_XATTRS = ("security.capability",)
@@ -100,7 +100,7 @@ def pack_layer(entries: list[LayerEntry], target: Path, progress: Progress) -> C
 
     It is packed for speed: a bake is waited for.
     """
-    with packing(target, deflate_fast) as packer:
+    with packing(target, FastMembers()) as packer:
         _write(entries, cast("BinaryIO", packer), progress)
         return Compressed(target, packer.finish(), packer.tell())
 

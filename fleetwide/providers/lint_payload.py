@@ -3,6 +3,7 @@
 import stat
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fleetwide.bakery.binaries import HEAD_BYTES
@@ -52,8 +53,13 @@ def check_payload(
     Raises:
         PolicyRefused: the policy refuses the image.
     """
-    findings = lint(read_subject(bake, payload, base, layer_size, progress), policy)
-    refuse(findings, f"{bake.spec.name} {bake.spec.version}")
+    return judge(read_subject(bake, payload, base, progress), layer_size, policy)
+
+
+def judge(subject: LintSubject, layer_size: int, policy: BakeryPolicy) -> list[LintFinding]:
+    """The second half of ``check_payload``: what needs the layer's size, and the policy."""
+    findings = lint(replace(subject, layer_size=layer_size), policy)
+    refuse(findings, f"{subject.spec.name} {subject.spec.version}")
     return findings
 
 
@@ -61,10 +67,9 @@ def read_subject(
     bake: ResolvedBake,
     payload: Payload,
     base: Path,
-    layer_size: int,
     progress: Progress = no_progress,
 ) -> LintSubject:
-    """Everything that the rules need of a payload; what ``progress`` raises comes through."""
+    """All that the rules need but the layer's size; what ``progress`` raises comes through."""
     entries = sorted(payload.entries, key=lambda one: one.path)
     return LintSubject(
         spec=bake.spec,
@@ -72,7 +77,6 @@ def read_subject(
         leaks=list(_leaks(entries, Throttled(progress))),
         packages=payload.packages,
         base=bake.base,
-        layer_size=layer_size,
         program=_program(bake, ImageView(payload.entries, base)),
         today=int(time.time()),
     )

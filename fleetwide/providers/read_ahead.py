@@ -6,13 +6,17 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from isal import isal_zlib
 
 # What xz -9 needs; a stranger's file may ask for gigabytes.
 MAX_XZ_MEMORY = 128 * 1024 * 1024
 PIECE_BYTES = 512 * 1024
 PIECES_AHEAD = 4
 _GZIP = 16 + zlib.MAX_WBITS
+# Its stub takes the class for an instance.
+_REFUSED = cast("type[Exception]", isal_zlib.error)
 
 
 class ReadAhead(io.RawIOBase):
@@ -63,15 +67,22 @@ class ReadAhead(io.RawIOBase):
 
 
 def gunzipped(packed: BinaryIO) -> Iterator[bytes]:
-    """Raises ``zlib.error`` or ``EOFError``."""
-    inflater = zlib.decompressobj(_GZIP)
+    """By ISA-L, in half the time of zlib. Raises ``zlib.error`` or ``EOFError``."""
+    try:
+        yield from _gunzipped(packed)
+    except _REFUSED as error:
+        raise zlib.error(str(error)) from error
+
+
+def _gunzipped(packed: BinaryIO) -> Iterator[bytes]:
+    inflater = isal_zlib.decompressobj(_GZIP)
     while data := packed.read(PIECE_BYTES):
         while data:
             if inflater.eof:
                 data = data.lstrip(b"\0")
                 if not data:
                     break
-                inflater = zlib.decompressobj(_GZIP)
+                inflater = isal_zlib.decompressobj(_GZIP)
             if plain := inflater.decompress(data, PIECE_BYTES):
                 yield plain
             data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail

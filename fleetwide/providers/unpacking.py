@@ -56,20 +56,27 @@ class StagedTree:
 
     def place(self, path: str) -> Path:
         """Where ``path`` goes: its parents are made and are no links, an old link is gone."""
-        *parents, last = path.split("/")
-        folder = self.root
-        for part in parents:
-            folder /= part
-            if not os.path.lexists(folder):
-                folder.mkdir()
-            if folder.is_symlink() or not folder.is_dir():
-                raise ArtifactRejected(
-                    f"{self._archive}: entry {path!r} passes through {part!r}, which is no folder"
-                )
-        target = folder / last
+        target = self._inside(path)
         if target.is_symlink():
             target.unlink()
         return target
+
+    def _inside(self, path: str) -> Path:
+        """The same, but whatever has the name already stays."""
+        parent, _, last = path.rpartition("/")
+        folder = str(self.root)
+        for part in parent.split("/") if parent else []:
+            folder = f"{folder}/{part}"
+            try:
+                mode = os.lstat(folder).st_mode
+            except FileNotFoundError:
+                os.mkdir(folder)  # noqa: PTH102 - a Path for each step takes twice the time
+                continue
+            if not stat.S_ISDIR(mode):
+                raise ArtifactRejected(
+                    f"{self._archive}: entry {path!r} passes through {part!r}, which is no folder"
+                )
+        return Path(folder, last)
 
     def folder(self, path: str) -> None:
         target = self.place(path)
@@ -79,8 +86,12 @@ class StagedTree:
 
     def file(self, path: str, content: IO[bytes], progress: Progress) -> Path:
         """Write a regular file; answers its place, where it has no particular mode yet."""
-        target = self._free(path)
-        with target.open("xb") as writer:
+        target = self._inside(path)
+        try:
+            writer = target.open("xb")
+        except FileExistsError:
+            writer = self._free(path).open("xb")
+        with writer:
             while piece := content.read(PIECE_BYTES):
                 writer.write(piece)
                 progress(f"unpacking {self._archive}", None)

@@ -10,7 +10,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetwide.providers.compress import BLOCK_BYTES, compress_layer, deflate_fast, packing
+from fleetwide.providers.compress import BLOCK_BYTES, FastMembers, compress_layer, packing
 from fleetwide.providers.layers import pack_layer, plain_entries, write_layer
 from fleetwide.providers.progress import no_progress
 
@@ -49,7 +49,7 @@ def test_what_is_packed_fast_piece_by_piece_survives(pieces: list[tuple[bytes, i
     data = b"".join(unit * times for unit, times in pieces)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "out")
-        with packing(target, deflate_fast) as packer:
+        with packing(target, FastMembers()) as packer:
             for unit, times in pieces:
                 packer.write(unit * times)
             layer = packer.finish()

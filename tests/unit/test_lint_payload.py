@@ -57,7 +57,7 @@ def looked_at(
     base: Path, staging: Path, *deleted: str, packages: dict[str, str] | None = None, **spec: Any
 ) -> LintSubject:
     entries = [*tree_entries(staging, EPOCH), *map(deletion, deleted)]
-    return read_subject(resolved(**spec), Payload(entries, packages or {}), base, 100)
+    return read_subject(resolved(**spec), Payload(entries, packages or {}), base)
 
 
 def program(base: Path, staging: Path, *deleted: str, **spec: Any) -> Program:
@@ -77,7 +77,7 @@ def test_entries_leaks_and_packages_are_those_of_the_payload(base: Path, staging
         "opt/hello/link": 0,
     }
     assert subject.leaks == [("opt/hello/settings", "line 2 holds a GitHub token")]
-    assert (subject.packages, subject.layer_size) == ({"tool": "1"}, 100)
+    assert subject.packages == {"tool": "1"}
     assert subject.today is not None
 
 
@@ -183,4 +183,4 @@ def test_looking_for_secrets_can_be_cancelled(base: Path, staging: Path) -> None
 
     entries = tree_entries(staging, EPOCH)
     with pytest.raises(KeyboardInterrupt):
-        read_subject(resolved(), Payload(entries), base, 100, cancel)
+        read_subject(resolved(), Payload(entries), base, cancel)
