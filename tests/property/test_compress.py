@@ -14,6 +14,8 @@ from fleetwide.providers.compress import BLOCK_BYTES, FastMembers, compress_laye
 from fleetwide.providers.layers import pack_layer, plain_entries, write_layer
 from fleetwide.providers.progress import no_progress
 
+BAKED = "sha256:c8b7bf42bde3c83741719e27f5d2ac37d10321a161693679061f20000b6b70a9"
+
 
 @settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 20_000))
@@ -91,3 +93,9 @@ def test_a_layer_is_the_same_on_any_number_of_cores_and_read_by_gzip_and_tar(
     subprocess.run(["gzip", "-t", str(packed.path)], check=True)
     with tarfile.open(packed.path) as archive:
         assert "opt/app/loose" in archive.getnames()
+
+
+def test_layers_of_bakes_have_the_bytes_that_their_keys_stand_for(tmp_path: Path) -> None:
+    """With other bytes, after an update of the library too, ``SCHEMA_VERSION`` must be raised."""
+    packed = pack_layer(plain_entries(_tree(tmp_path), 1000), tmp_path / "layer", no_progress)
+    assert packed.layer.digest == BAKED
