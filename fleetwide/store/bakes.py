@@ -266,11 +266,11 @@ def _known_dependencies(
 
 def _base(session: Session, spec: BakeSpec) -> BaseImage:
     line, pointer = split_base(spec.base)
-    row = None if pointer in _CHANNELS else releases.find(session, line, pointer)
-    if row is None or row.state not in _KNOWN_STATES:
-        row = releases.resolve(session, line, pointer)
     # Which channels point at it is one more query, and nothing that a bake needs to know.
-    release = OSRelease.model_validate({**row.release, "state": row.state})
+    release = None if pointer in _CHANNELS else releases.document(session, line, pointer)
+    if release is None or release.state not in _KNOWN_STATES:
+        row = releases.resolve(session, line, pointer)
+        release = OSRelease.model_validate({**row.release, "state": row.state})
     if release.state in UNUSABLE:
         raise BaseUnusable(
             f"the OS release {line} {release.version} is {release.state}"
