@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine
 from sqlmodel import SQLModel
 
-from fleetwide.store import tables
+from fleetwide.store import registry_tables, tables
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -50,6 +50,7 @@ def new_revision(engine: Engine, message: str) -> None:
 def drift(engine: Engine) -> list[object]:
     """What the tables in code have and the migrated database lacks, or the reverse."""
     assert tables.EventRow.__tablename__
+    assert registry_tables.TagRow.__tablename__
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, SQLModel.metadata))
