@@ -48,7 +48,42 @@ class Settings(BaseSettings):
         description="SQLAlchemy database URL",
     )
     registry_url: str = Field(
-        default="http://127.0.0.1:5050", description="Docker Distribution's base URL"
+        default="http://127.0.0.1:5050", description="the registry's front door, as clients see it"
+    )
+    registry_host: str = Field(
+        default="127.0.0.1", description="address that the registry's gateway listens on"
+    )
+    registry_port: int = Field(default=5051, description="port that the gateway listens on")
+    registry_backend_url: str = Field(
+        default="http://127.0.0.1:5052", description="Docker Distribution's private base URL"
+    )
+    registry_uploads_url: str | None = Field(
+        default=None,
+        description="Distribution's base URL as clients reach it where there is no nginx; "
+        "unset means the private one",
+    )
+    registry_data_plane: Literal["nginx", "redirect"] = Field(
+        default="nginx",
+        description="how blobs travel: through nginx before gateway and Distribution, or by "
+        "redirects to Distribution",
+    )
+    registry_storage: str = Field(
+        default="file:.fleetwide/registry",
+        description="Distribution's storage: file:<folder> or s3://<bucket>/<prefix>",
+    )
+    registry_auth: Literal["token", "off"] = Field(
+        default="token", description="who may use the registry: who has a token, or everybody"
+    )
+    registry_manifest_bytes: int = Field(
+        default=4 * 1024**2, ge=64 * 1024, description="bytes that a manifest may have"
+    )
+    registry_manifest_cache: int = Field(
+        default=48 * 1024**2, ge=0, description="bytes of manifests that a gateway keeps in memory"
+    )
+    registry_lease_seconds: int = Field(
+        default=3600,
+        ge=60,
+        description="seconds that an uploaded blob stays without a manifest that refers to it",
     )
     object_store_url: str = Field(
         default="file:.fleetwide/objects", description="file:<folder> or s3://<bucket>/<prefix>"
