@@ -74,6 +74,18 @@ class Settings(BaseSettings):
     registry_auth: Literal["token", "off"] = Field(
         default="token", description="who may use the registry: who has a token, or everybody"
     )
+    registry_token_key: Path = Field(
+        default=Path(".fleetwide/registry-token-key.pem"),
+        description="ECDSA P-256 key that signs the registry's tokens; made when missing",
+    )
+    registry_accounts: Path | None = Field(
+        default=None,
+        description="file of the registry accounts that a platform has besides those in SQL",
+    )
+    registry_username: str = Field(
+        default="", description="registry account of this process; empty means none"
+    )
+    registry_password: SecretStr = Field(default=SecretStr(""), description="that account's secret")
     registry_manifest_bytes: int = Field(
         default=4 * 1024**2, ge=64 * 1024, description="bytes that a manifest may have"
     )
