@@ -86,6 +86,11 @@ class Settings(BaseSettings):
         default="", description="registry account of this process; empty means none"
     )
     registry_password: SecretStr = Field(default=SecretStr(""), description="that account's secret")
+    registry_policy: Path | None = Field(
+        default=None,
+        description="file of the organisation's rules for the registry; unset means the built-in "
+        "ones",
+    )
     registry_manifest_bytes: int = Field(
         default=4 * 1024**2, ge=64 * 1024, description="bytes that a manifest may have"
     )
