@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from fleetwide.cli import output
+from fleetwide.cli import output, registry_nginx
 from fleetwide.cli.context import Output, client, noun
 from fleetwide.cli.output import Column, Format, View
 from fleetwide.models.documents import Repository, TagDocument
 
 app = noun("The image registry.")
+app.command("nginx-config")(registry_nginx.print_config)
 
 REPOSITORIES = View[Repository](
     columns=(Column("REPOSITORY", lambda item: item.name),), name=lambda item: item.name
