@@ -58,8 +58,16 @@ class AccountSpec(Spec):
     name: AccountName
     """``host/<host id>`` for a container host, ``anonymous`` for requests without credentials."""
     grants: Grants = []
+    """Empty for a host: what it may pull follows from its work."""
+    owner: str = ""
     description: str = ""
     expires_at: Timestamp | None = None
+
+
+class GrantsSpec(Spec):
+    """What an account may do from now on, instead of what it could before."""
+
+    grants: Grants
 
 
 class AccountEntry(Spec):
