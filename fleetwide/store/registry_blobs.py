@@ -108,6 +108,19 @@ def hold(
     return sorted(set(wanted) - set(held))
 
 
+def keep(session: Session, digest: str, *, now: datetime) -> None:
+    """Touch a blob, of whatever repository: its bytes are about to be taken for another's.
+
+    Waits for garbage collection when it is removing it; what then comes, comes anew.
+    """
+    session.exec(
+        update(BlobRow)
+        .where(col(BlobRow.digest) == digest, col(BlobRow.state) != BROKEN)
+        .values(state=LIVE, version=BlobRow.version + 1, touched_at=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def remove_membership(
     session: Session, repository: RepositoryRow, digest: str, *, now: datetime
 ) -> bool:
