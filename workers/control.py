@@ -13,7 +13,7 @@ TASK_QUEUE = "control"
 def role(settings: Settings) -> WorkerRole:
     """Everything that the task queue ``control`` serves."""
     store = Store.open(settings.database_url.get_secret_value())
-    registry = RegistryClient(settings.registry_url)
+    registry = RegistryClient.from_settings(settings)
     return WorkerRole(
         task_queue=TASK_QUEUE,
         workflows=WORKFLOWS,

@@ -100,7 +100,7 @@ def control_activities(
 
 def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
     """Heavy activities: root file systems, layers, disks, boots, pushes."""
-    registry, objects = RegistryClient(settings.registry_url), open_object_store(settings)
+    registry, objects = RegistryClient.from_settings(settings), open_object_store(settings)
     builds = OSBuildActivities(settings, registry, objects)
     asked = BuilderQuestions(builds)
     bakes = BakeActivities(settings, registry, objects)

@@ -12,9 +12,11 @@ import httpx2
 
 from fleetwide.errors import ImageNotFound, NotFound, RegistryUnavailable
 from fleetwide.providers.progress import Progress, Throttled, no_progress
+from fleetwide.providers.registry_auth import Credentials, TokenAuth
 from fleetwide.registry.digests import digest_of
 from fleetwide.registry.oci import ACCEPTED_TYPES
 from fleetwide.registry.references import ImageReference
+from fleetwide.settings import Settings
 
 # Whole chunks only: Distribution 2.8 cannot be told to drop an upload whose last request broke
 # off in the middle (it answers 404 and keeps the data), so a cancel must fall between two.
@@ -23,6 +25,7 @@ PAGE_SIZE = 500
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 BYTES = {"Content-Type": "application/octet-stream"}
 DIGEST_HEADER = "Docker-Content-Digest"
+_ACCOUNT_HINT = "check this process's FLEETWIDE_REGISTRY_USERNAME and FLEETWIDE_REGISTRY_PASSWORD"
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,20 @@ class RegistryClient:
     it answers that there is no such thing.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, credentials: Credentials | None = None) -> None:
         self.base_url = base_url.rstrip("/")
         self._http = httpx2.Client(
             base_url=self.base_url,
+            auth=TokenAuth(self.base_url, credentials),
             timeout=TIMEOUT,
             follow_redirects=True,
             limits=httpx2.Limits(max_connections=20, max_keepalive_connections=10),
         )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The platform's registry, with this process's account."""
+        return cls(settings.registry_url, Credentials.of(settings))
 
     def __enter__(self) -> Self:
         return self
@@ -222,7 +231,8 @@ class RegistryClient:
         request = response.request
         raise RegistryUnavailable(
             f"{self.base_url} answered {response.status_code} to {request.method} "
-            f"{request.url.path}{_reason(response)}"
+            f"{request.url.path}{_reason(response)}",
+            hint=_ACCOUNT_HINT if response.status_code == 401 else None,
         )
 
     @contextmanager
