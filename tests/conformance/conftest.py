@@ -21,10 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not isinstance(item, pytest.Function) or item.path.parent != Path(__file__).parent:
             continue
-        target = item.callspec.params.get("registry", "")
-        name = item.name.replace(f"[{target}-", "[").removesuffix(f"[{target}]")
-        if name in KNOWN.get(str(target), ()):
-            item.add_marker(pytest.mark.xfail(strict=True, reason=f"{target} is known to fail"))
+        target = str(item.callspec.params.get("registry", ""))
+        known = KNOWN.get(target, {})
+        case = item.name.replace(f"[{target}-", "[").removesuffix(f"[{target}]")
+        reason = known.get(case) or known.get(item.originalname)
+        if reason:
+            item.add_marker(pytest.mark.xfail(strict=True, reason=reason))
 
 
 @pytest.fixture(scope="session", params=TARGETS)

@@ -121,7 +121,11 @@ def test_an_empty_blob(registry: Registry, name: str) -> None:
     assert (found.status_code, found.content) == (200, b"")
 
 
-@pytest.mark.parametrize("wrong", ["Upper/case", "a//b", "-dash", "under__score/___x", "a" * 300])
+@pytest.mark.parametrize(
+    "wrong",
+    ["Upper/case", "a//b", "-dash", "under__score/___x", "a" * 300],
+    ids=["upper", "empty-part", "dash", "underscores", "long"],
+)
 def test_a_name_that_cannot_be_is_an_error(registry: Registry, wrong: str) -> None:
     answer = registry.get(wrong, "v1")
     assert answer.status_code in {400, 404}

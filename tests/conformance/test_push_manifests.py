@@ -176,7 +176,11 @@ def test_what_is_no_manifest_is_refused(
     assert is_error(answer, 400, "MANIFEST_INVALID")
 
 
-@pytest.mark.parametrize("tag", [".dot", "-dash", "a" * 129, "b%20lank", "semi;colon"])
+@pytest.mark.parametrize(
+    "tag",
+    [".dot", "-dash", "a" * 129, "b%20lank", "semi;colon"],
+    ids=["dot", "dash", "long", "blank", "semicolon"],
+)
 def test_a_tag_that_cannot_be_is_refused(registry: Registry, name: str, tag: str) -> None:
     made = image()
     registry.push(name, made)
