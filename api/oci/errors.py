@@ -4,8 +4,25 @@ from collections.abc import Iterable
 from typing import Any
 
 from api.oci.replies import Header, Reply, json_reply
+from fleetwide.errors import (
+    Conflict,
+    Denied,
+    FleetwideError,
+    InvalidInput,
+    NotFound,
+    PlatformError,
+    RegistryUnavailable,
+)
+from fleetwide.store.registry_manifests import ReferencesUnknown
 
 RETRY_SECONDS = 5
+MAX_DETAILS = 100
+_CODES: dict[type[FleetwideError], tuple[int, str]] = {
+    Denied: (403, "DENIED"),
+    NotFound: (404, "NAME_UNKNOWN"),
+    Conflict: (409, "DENIED"),
+    InvalidInput: (400, "UNSUPPORTED"),
+}
 
 
 class OciError(Exception):
@@ -70,3 +87,17 @@ def unavailable(what: str) -> OciError:
     """Something below does not answer; the same request may succeed a little later."""
     retry = (b"retry-after", str(RETRY_SECONDS).encode())
     return OciError(503, "UNAVAILABLE", f"{what} does not answer", headers=[retry])
+
+
+def fault_reply(fault: FleetwideError) -> OciError:
+    """What the specification calls an error of Fleetwide's own."""
+    if isinstance(fault, ReferencesUnknown):
+        detail = [{"digest": digest} for digest in fault.digests[:MAX_DETAILS]]
+        return OciError(400, "MANIFEST_BLOB_UNKNOWN", fault.message, detail=detail)
+    if isinstance(fault, PlatformError):
+        below = "the blob store" if isinstance(fault, RegistryUnavailable) else "the index"
+        return unavailable(below)
+    for kind, (status, code) in _CODES.items():
+        if isinstance(fault, kind):
+            return OciError(status, code, fault.message)
+    return OciError(500, "UNKNOWN", "something broke inside")

@@ -1,6 +1,6 @@
 """A request as the handlers read it; nothing is parsed before it is asked for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -8,8 +8,13 @@ from starlette.types import Receive, Scope
 
 from api.oci.errors import OciError
 from api.oci.routes import Route
+from fleetwide.registry.scopes import Access
 
 MAX_QUERY = 8192
+
+
+def _everything(_access: Access) -> bool:
+    return True
 
 
 class Disconnected(Exception):
@@ -19,7 +24,9 @@ class Disconnected(Exception):
 class Request:
     """One request: its route, its headers, and its body as it arrives."""
 
-    __slots__ = ("_query", "caller", "headers", "method", "receive", "route", "scope")
+    __slots__ = (
+        "_query", "allowed", "by", "headers", "method", "receive", "route", "scope",
+    )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, route: Route) -> None:
         self.scope = scope
@@ -27,7 +34,10 @@ class Request:
         self.route = route
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.caller = ""
+        self.by = ""
+        """The caller's account; empty where nobody is asked for one."""
+        self.allowed: Callable[[Access], bool] = _everything
+        """What else the caller may do than what the request needs."""
         self._query: dict[str, list[str]] | None = None
 
     @property

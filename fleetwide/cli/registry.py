@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
-from fleetwide.cli import output, registry_nginx
+from fleetwide.cli import output, registry_account, registry_nginx, registry_server
 from fleetwide.cli.context import Output, client, noun
 from fleetwide.cli.output import Column, Format, View
 from fleetwide.models.documents import Repository, TagDocument
 
 app = noun("The image registry.")
+app.command()(registry_server.serve)
+app.add_typer(registry_account.app, name="account")
 app.command("nginx-config")(registry_nginx.print_config)
 
 REPOSITORIES = View[Repository](

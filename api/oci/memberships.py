@@ -1,0 +1,69 @@
+"""Which blobs belong to a repository, as far as the index and Distribution know.
+
+Uploads pass the gateway by, so the first question for a blob is answered by Distribution, about
+this repository alone, and written down with a lease. A digest that another repository has is
+no answer: tenants would read each other's blobs.
+"""
+
+from sqlmodel import Session
+
+from api.oci.errors import name_unknown
+from api.oci.gateway import Gateway, utc_now
+from fleetwide.errors import PlatformError
+from fleetwide.store import registry_blobs, registry_repositories
+from fleetwide.store.registry_tables import BlobRow
+
+
+async def size_of(gateway: Gateway, repository: str, digest: str) -> int | None:
+    """Bytes of a blob of this repository; None when it has none. What is asked for, stays.
+
+    Raises:
+        OciError: there is no such repository, or neither side answers.
+    """
+    try:
+        size = await gateway.blob_size(repository, digest)
+    except PlatformError:
+        # Distribution keeps a list of its own; a pull can go on without the index.
+        return await gateway.backend.blob_size(repository, digest)
+    if size is not None:
+        return size
+    return await from_distribution(gateway, repository, digest)
+
+
+async def from_distribution(gateway: Gateway, repository: str, digest: str) -> int | None:
+    """Bytes of a blob that Distribution has in this repository; it belongs from then on.
+
+    That also revives one that garbage collection is about to remove, or finds it gone.
+    """
+    known = await gateway.reading(lambda session: _known(session, repository, digest))
+    size = await gateway.backend.blob_size(repository, digest)
+    if size is None:
+        return None
+    kept = await gateway.writing(lambda session: _admit(gateway, session, repository, digest, size))
+    if known and not kept:
+        # Garbage collection removed it after Distribution was asked: the new row is wrong.
+        await gateway.writing(lambda session: _forget(session, repository, digest))
+        return None
+    return size
+
+
+def _known(session: Session, name: str, digest: str) -> bool:
+    """Whether the index knows the blob, of whatever repository."""
+    if registry_repositories.find(session, name) is None:
+        raise name_unknown(name)
+    return session.get(BlobRow, digest) is not None
+
+
+def _admit(gateway: Gateway, session: Session, name: str, digest: str, size: int) -> bool:
+    """Whether the blob's row was there before."""
+    now = utc_now()
+    repository = registry_repositories.require(session, name)
+    registry_blobs.admit(session, repository, digest, size, now=now, lease_until=gateway.lease(now))
+    session.flush()
+    row = session.get(BlobRow, digest, populate_existing=True)
+    return row is not None and row.created_at != now
+
+
+def _forget(session: Session, name: str, digest: str) -> None:
+    repository = registry_repositories.require(session, name)
+    registry_blobs.remove_membership(session, repository, digest, now=utc_now())
