@@ -22,6 +22,7 @@ from api.routers import (
     operations,
     recipes,
     registry,
+    registry_accounts,
     rosco,
 )
 from fleetwide import __version__
@@ -44,6 +45,7 @@ ROUTERS = (
     recipes,
     containers,
     batch,
+    registry_accounts,
     registry,
     events,
     operations,
