@@ -12,12 +12,15 @@ from opentelemetry.trace import SpanKind, StatusCode
 from starlette.types import Receive, Scope, Send
 
 from api.oci import blobs, listings, manifests, metrics, pushes, referrers, upload_checks, uploads
+from api.oci.auth import TOKEN_PATH, Authority
+from api.oci.auth import TOKEN_PATH, Authority
 from api.oci.errors import OciError, fault_reply, unavailable
-from api.oci.gatekeeper import Gatekeeper, Open
 from api.oci.gateway import Gateway, ended
 from api.oci.replies import API_VERSION, JSON, Reply, header
 from api.oci.requests import Disconnected, Request
 from api.oci.routes import NOTHING, Route, route_of
+from api.oci.token import answer_token
+from api.oci.token import answer_token
 from fleetwide.errors import FleetwideError, PlatformError
 from fleetwide.providers.backend import BackendRefused
 from fleetwide.registry.nginx import UPLOAD_CHECK
@@ -46,20 +49,14 @@ tracer = trace.get_tracer("fleetwide.registry")
 
 
 class OciApp:
-    """The ASGI application; it opens what it stands on when it starts up."""
+    """The ASGI application. What it stands on is connected to when it is first asked for."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.counts = metrics.RequestCounts()
         self._traced = settings.trace_exporter is not TraceExporter.NONE
-        self._gateway: Gateway | None = None
-        self._gatekeeper: Gatekeeper = Open()
-
-    @property
-    def gateway(self) -> Gateway:
-        if self._gateway is None:
-            raise RuntimeError("the application was not started")
-        return self._gateway
+        self.gateway = Gateway.open(settings)
+        self.authority = Authority(settings, self.gateway.store)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -69,8 +66,7 @@ class OciApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._gateway = Gateway.open(self.settings)
-        counting = asyncio.create_task(self._gateway.pulls.run())
+        counting = asyncio.create_task(self.gateway.pulls.run())
         address = self.settings.metrics_address
         server = await metrics.serve(self.counts, address) if address else None
         await send({"type": "lifespan.startup.complete"})
@@ -78,7 +74,7 @@ class OciApp:
         if server is not None:
             server.close()
         await ended(counting)
-        await self._gateway.close()
+        await self.gateway.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,11 +114,14 @@ class OciApp:
         route, gateway = request.route, self.gateway
         if route.kind == "nothing":
             return await self._beside(request)
-        await self._gatekeeper.authorise(request)
+        if self.authority.enabled:
+            self.authority.admit(request)
         if route.kind == "base":
             return Reply(200, [JSON], b"{}")
         if route.kind == "catalog":
-            return await listings.catalog(gateway, request, self._gatekeeper)
+            return await listings.catalog(
+                gateway, request, await self.authority.readable(request.by)
+            )
         begins = route.kind == "uploads" and not route.reference
         handlers = HANDLERS["begin" if begins else route.kind]
         handler = handlers.get(request.method)
@@ -134,7 +133,11 @@ class OciApp:
         """What is not of the specification."""
         path = request.scope["path"]
         if path == UPLOAD_CHECK:
-            return await upload_checks.answer(self.gateway, self._gatekeeper, request)
+            return await upload_checks.answer(self.gateway, self.authority, request)
+        if path == TOKEN_PATH:
+            return await answer_token(self.authority, request)
+        if path == TOKEN_PATH and isinstance(self._gatekeeper, Authority):
+            return await answer_token(self._gatekeeper, request)
         if path == HEALTH:
             return Reply(200, [JSON], b'{"status":"ok"}')
         return OciError(404, "UNSUPPORTED", "there is nothing at this path").reply()

@@ -1,11 +1,11 @@
-"""Who may do what: every request of the registry passes ``Authority.permit``."""
+"""Who may do what: the gatekeeper that wants a token of everybody."""
 
 import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -13,9 +13,8 @@ from api.oci.accounts import Accounts
 from api.oci.errors import OciError, unavailable
 from api.oci.logins import Logins
 from api.oci.requests import Request
-from api.oci.wanted import Wanted
+from api.oci.wanted import Wanted, wanted_by
 from fleetwide.errors import FleetwideError
-from fleetwide.models.registry_access import ANONYMOUS, AccountKind
 from fleetwide.providers.registry_keys import open_keys
 from fleetwide.registry.scopes import Access, Caller, allows, scope_text
 from fleetwide.registry.tokens import LEEWAY, SERVICE, Claims, InvalidToken, KeyRing, verify
@@ -29,55 +28,53 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5}
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """Who asks, and what else the token allows; ``held`` None means everything."""
-
-    caller: Caller
-    held: tuple[Access, ...] | None = None
-
-    def allows(self, access: Access) -> bool:
-        return self.held is None or allows(self.held, access)
-
-
-EVERYTHING = Permit(Caller(ANONYMOUS, AccountKind.ANONYMOUS))
-"""What everybody has where authentication is off."""
-
-
 class Authority:
-    """The registry's judge and token server; one per process, for one event loop."""
+    """Judges by token; one per process, of one event loop. ``api.oci.token`` hands tokens out."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
-        self.enabled = settings.registry_auth == "token"
         self.accounts = Accounts(settings, store)
         self.logins = Logins(self.accounts)
-        self._keys = open_keys(settings.registry_token_key) if self.enabled else None
+        self._keys = open_keys(settings.registry_token_key)
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
 
-    def permit(self, request: Request, wanted: Wanted) -> Permit:
-        """Let the request pass.
+    def admit(self, request: Request) -> None:
+        """Let the request pass; it knows who asks, and what else the caller may do, from then on.
+
+        Raises:
+            OciError: as ``permit``.
+        """
+        if self.enabled:
+            route = request.route
+            mount = request.parameter("from") if route.kind == "uploads" else None
+            wanted = wanted_by(route.kind, request.method, route.repository, mount)
+            permit = self.permit(request, wanted)
+            request.by, request.allowed = permit.caller.name, permit.allows
+
+    async def authorise(self, request: Request) -> None:
+        """Let the request pass; ``request.by`` and ``request.allowed`` are set then.
 
         Raises:
             OciError: 401 with a challenge: there is no token, it is not valid, or it does not
                 cover what the request needs.
         """
-        if not self.enabled:
-            return EVERYTHING
+        route = request.route
+        mounted = request.parameter("from") if route.kind == "uploads" else None
+        wanted = wanted_by(route.kind, request.method, route.repository, mounted)
         claims = self._claims(request, wanted)
-        permit = Permit(claims.caller, claims.access)
         for access in wanted.needed:
             if not allows(claims.access, access):
                 raise self._insufficient(request, wanted, claims.caller, access)
-        return permit
+        request.by = claims.caller.name
+        request.allowed = partial(allows, claims.access)
 
-    async def readable(self, caller: Caller) -> list[str] | None:
-        """What a listing may show: repositories, and paths that end in a slash; None for all.
+    async def listable(self, request: Request) -> list[str] | None:
+        """Repositories, and paths that end in a slash, that may be listed; None for all.
 
         Raises:
             OciError: 503, SQL does not answer.
         """
-        return await self.accounts.readable(caller.name) if self.enabled else None
+        return await self.accounts.readable(request.by)
 
     def keys(self) -> KeyRing:
         """The keys of tokens, as their file has them now.
@@ -85,7 +82,6 @@ class Authority:
         Raises:
             OciError: 503, the file cannot be used.
         """
-        assert self._keys is not None
         try:
             return self._keys.read()
         except FleetwideError as fault:

@@ -6,7 +6,6 @@ from typing import Any
 from sqlmodel import Session
 
 from api.oci.errors import name_unknown
-from api.oci.gatekeeper import Gatekeeper
 from api.oci.gateway import Gateway
 from api.oci.pages import Page, next_link, page_of
 from api.oci.replies import Reply, json_reply
@@ -23,10 +22,12 @@ async def tags(gateway: Gateway, request: Request) -> Reply:
     return _listing(f"/v2/{repository}/tags/list", page, {"name": repository}, "tags", found)
 
 
-async def catalog(gateway: Gateway, request: Request, gatekeeper: Gatekeeper) -> Reply:
-    """GET _catalog: those repositories that the caller may pull from."""
+async def catalog(gateway: Gateway, request: Request, names: Sequence[str] | None) -> Reply:
+    """GET _catalog: all repositories (None), or only ``names`` and what lies below them.
+
+    Below lies what begins with one that ends in a slash.
+    """
     page = page_of(request)
-    names = await gatekeeper.listable(request)
     if names is None:
         found = await gateway.repositories(page.after, page.look)
     else:
@@ -35,7 +36,6 @@ async def catalog(gateway: Gateway, request: Request, gatekeeper: Gatekeeper) ->
 
 
 def _allowed(session: Session, page: Page, names: Sequence[str]) -> list[str]:
-    """``names`` are repositories, and paths that end in a slash."""
     found = registry_repositories.page(session, after=page.after, limit=page.look, prefixes=names)
     return [row.name for row in found]
 

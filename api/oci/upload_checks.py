@@ -7,8 +7,8 @@ those of ``fleetwide.registry.nginx``.
 from starlette.types import Scope
 
 from api.oci import uploads
+from api.oci.auth import Authority
 from api.oci.errors import OciError, fault_reply, upload_unknown
-from api.oci.gatekeeper import Gatekeeper
 from api.oci.gateway import Gateway
 from api.oci.replies import Header, Reply, header
 from api.oci.requests import Request
@@ -23,11 +23,11 @@ _METHOD, _URI, _LENGTH = (
 )
 
 
-async def answer(gateway: Gateway, gatekeeper: Gatekeeper, request: Request) -> Reply:
+async def answer(gateway: Gateway, authority: Authority, request: Request) -> Reply:
     """204 for yes; 403 with what the client shall get for no."""
     try:
         original = _original(request)
-        await gatekeeper.authorise(original)
+        authority.admit(original)
         length = request.header(_LENGTH)
         await uploads.check(gateway, original, int(length) if length.isdecimal() else None)
     except FleetwideError as fault:
