@@ -13,13 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from api.oci import blobs, listings, manifests, metrics, pushes, referrers, upload_checks, uploads
 from api.oci.auth import TOKEN_PATH, Authority
-from api.oci.auth import TOKEN_PATH, Authority
 from api.oci.errors import OciError, fault_reply, unavailable
 from api.oci.gateway import Gateway, ended
 from api.oci.replies import API_VERSION, JSON, Reply, header
 from api.oci.requests import Disconnected, Request
 from api.oci.routes import NOTHING, Route, route_of
-from api.oci.token import answer_token
 from api.oci.token import answer_token
 from fleetwide.errors import FleetwideError, PlatformError
 from fleetwide.providers.backend import BackendRefused
@@ -114,8 +112,7 @@ class OciApp:
         route, gateway = request.route, self.gateway
         if route.kind == "nothing":
             return await self._beside(request)
-        if self.authority.enabled:
-            self.authority.admit(request)
+        self.authority.admit(request)
         if route.kind == "base":
             return Reply(200, [JSON], b"{}")
         if route.kind == "catalog":
@@ -136,8 +133,6 @@ class OciApp:
             return await upload_checks.answer(self.gateway, self.authority, request)
         if path == TOKEN_PATH:
             return await answer_token(self.authority, request)
-        if path == TOKEN_PATH and isinstance(self._gatekeeper, Authority):
-            return await answer_token(self._gatekeeper, request)
         if path == HEALTH:
             return Reply(200, [JSON], b'{"status":"ok"}')
         return OciError(404, "UNSUPPORTED", "there is nothing at this path").reply()

@@ -1,4 +1,4 @@
-"""Who may do what: the gatekeeper that wants a token of everybody."""
+"""Who may do what: every request below ``/v2/`` is let in here, or asked for a token."""
 
 import hashlib
 import re
@@ -33,31 +33,21 @@ class Authority:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
+        self.enabled = settings.registry_auth == "token"
         self.accounts = Accounts(settings, store)
         self.logins = Logins(self.accounts)
-        self._keys = open_keys(settings.registry_token_key)
+        self._keys = open_keys(settings.registry_token_key) if self.enabled else None
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
 
     def admit(self, request: Request) -> None:
         """Let the request pass; it knows who asks, and what else the caller may do, from then on.
 
         Raises:
-            OciError: as ``permit``.
-        """
-        if self.enabled:
-            route = request.route
-            mount = request.parameter("from") if route.kind == "uploads" else None
-            wanted = wanted_by(route.kind, request.method, route.repository, mount)
-            permit = self.permit(request, wanted)
-            request.by, request.allowed = permit.caller.name, permit.allows
-
-    async def authorise(self, request: Request) -> None:
-        """Let the request pass; ``request.by`` and ``request.allowed`` are set then.
-
-        Raises:
             OciError: 401 with a challenge: there is no token, it is not valid, or it does not
                 cover what the request needs.
         """
+        if not self.enabled:
+            return
         route = request.route
         mounted = request.parameter("from") if route.kind == "uploads" else None
         wanted = wanted_by(route.kind, request.method, route.repository, mounted)
@@ -65,16 +55,15 @@ class Authority:
         for access in wanted.needed:
             if not allows(claims.access, access):
                 raise self._insufficient(request, wanted, claims.caller, access)
-        request.by = claims.caller.name
-        request.allowed = partial(allows, claims.access)
+        request.by, request.allowed = claims.caller.name, partial(allows, claims.access)
 
-    async def listable(self, request: Request) -> list[str] | None:
-        """Repositories, and paths that end in a slash, that may be listed; None for all.
+    async def readable(self, name: str) -> list[str] | None:
+        """What a listing may show the account of that name; None for all.
 
         Raises:
             OciError: 503, SQL does not answer.
         """
-        return await self.accounts.readable(request.by)
+        return await self.accounts.readable(name) if self.enabled else None
 
     def keys(self) -> KeyRing:
         """The keys of tokens, as their file has them now.
@@ -82,6 +71,7 @@ class Authority:
         Raises:
             OciError: 503, the file cannot be used.
         """
+        assert self._keys is not None
         try:
             return self._keys.read()
         except FleetwideError as fault:

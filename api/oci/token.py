@@ -41,7 +41,7 @@ Form = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class TokenServer:
-    """Answers token requests for an authority that is switched on."""
+    """Answers token requests by the keys of this moment."""
 
     authority: Authority
     keys: KeyRing

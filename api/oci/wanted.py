@@ -40,11 +40,6 @@ def wanted_by(kind: str, method: str, repository: str, mount_from: str | None = 
     return Wanted((_write(repository),))
 
 
-def mount_source(repository: str) -> Access:
-    """What a mount from ``repository`` has to be allowed."""
-    return Access.repository(repository, Action.PULL)
-
-
 def _write(repository: str) -> Access:
     return Access.repository(repository, Action.PULL, Action.PUSH)
 
@@ -56,4 +51,4 @@ def _source(mount_from: str | None) -> tuple[Access, ...]:
         check_repository(mount_from)
     except InvalidInput:
         return ()  # it would stand in the challenge; the mount itself is refused elsewhere
-    return (mount_source(mount_from),)
+    return (Access.repository(mount_from, Action.PULL),)
