@@ -89,8 +89,9 @@ def lock_live(session: Session, repository: RepositoryRow) -> RepositoryRow:
 def page(
     session: Session, *, after: str = "", limit: int, prefixes: Sequence[str] | None = None
 ) -> list[RepositoryRow]:
-    """Repositories by name from behind ``after``; only names that start with one of ``prefixes``.
+    """Repositories by name from behind ``after``; only those that ``prefixes`` speak of.
 
+    One that ends in a slash means all below it, "" means all, any other is one repository's name.
     No ``prefixes`` at all (None) means every repository; an empty list means none.
     """
     if prefixes is not None and not prefixes:
@@ -101,7 +102,9 @@ def page(
     if prefixes is not None and "" not in prefixes:
         # As ranges, which the index answers; LIKE would look at every name.
         name = col(RepositoryRow.name)
-        query = query.where(or_(*((name >= one) & (name < one + AFTER_ALL) for one in prefixes)))
+        below = [one for one in prefixes if one.endswith("/")]
+        ranges = ((name >= one) & (name < one + AFTER_ALL) for one in below)
+        query = query.where(or_(name.in_(set(prefixes) - set(below)), *ranges))
     return list(session.exec(query.order_by(col(RepositoryRow.name)).limit(limit)))
 
 
