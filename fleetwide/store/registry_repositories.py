@@ -7,7 +7,7 @@ a blob's row must not ask for a repository's.
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, or_
 from sqlmodel import Session, col, select
 
 from fleetwide.errors import Conflict, NotFound
@@ -106,6 +106,14 @@ def page(
         ranges = ((name >= one) & (name < one + AFTER_ALL) for one in below)
         query = query.where(or_(name.in_(set(prefixes) - set(below)), *ranges))
     return list(session.exec(query.order_by(col(RepositoryRow.name)).limit(limit)))
+
+
+def _stands_for(prefix: str) -> ColumnElement[bool]:
+    name = col(RepositoryRow.name)
+    if not prefix.endswith("/"):
+        return name == prefix
+    # As a range, which the index answers; LIKE would look at every name.
+    return (name >= prefix) & (name < prefix + AFTER_ALL)
 
 
 def search(session: Session, text: str, *, after: str = "", limit: int) -> list[RepositoryRow]:
