@@ -32,6 +32,7 @@ SETTINGS = {
     "deadlock_timeout": "200ms",
 }
 TEMPLATE = "migrated"
+LOCALE = ("--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US")
 
 
 def _programs() -> Path:
@@ -48,11 +49,13 @@ class Postgres:
         self._bin = _programs()
         self._folder = folder
         # The server refuses to run as root.
-        self._user = "postgres" if os.getuid() == 0 else None
+        account = pwd.getpwnam("postgres") if os.getuid() == 0 else None
+        self._uid = account.pw_uid if account else None
+        self._gid = account.pw_gid if account else None
         self._names = count()
         self._server: subprocess.Popen[bytes] | None = None
-        if self._user:
-            shutil.chown(folder, self._user)
+        if account:
+            shutil.chown(folder, account.pw_uid, account.pw_gid)
         self._run("initdb", "--no-sync", "-A", "trust", "-U", "postgres", *LOCALE, self._data)
 
     @property
@@ -69,7 +72,9 @@ class Postgres:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                **self._as_user(),
+                user=self._uid,
+                group=self._gid,
+                extra_groups=[] if self._uid else None,
             )
         deadline = time.monotonic() + 60
         while not self._answers():
@@ -116,17 +121,10 @@ class Postgres:
             check=True,
             capture_output=True,
             cwd=self._folder,
-            **self._as_user(),
+            user=self._uid,
+            group=self._gid,
+            extra_groups=[] if self._uid else None,
         )
-
-    def _as_user(self) -> dict[str, object]:
-        if self._user is None:
-            return {}
-        account = pwd.getpwnam(self._user)
-        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-
-
-LOCALE = ("--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US")
 
 
 def _migrate(url: str) -> None:

@@ -22,5 +22,5 @@ def add_new(
     if not rows:
         return 0
     statement = insert(session, table).values(rows).on_conflict_do_nothing(index_elements=key)
-    result: Any = session.execute(statement)
-    return int(result.rowcount)
+    # Drivers disagree on the number of rows that were inserted, so the rows are asked for.
+    return len(session.execute(statement.returning(getattr(table, key[0]))).all())

@@ -62,7 +62,9 @@ def test_an_index_tells_its_manifests() -> None:
     assert parsed.is_index
 
 
-@pytest.mark.parametrize("foreign", [FOREIGN_LAYER, "application/vnd.oci.image.layer.nondistributable.v1.tar"])
+@pytest.mark.parametrize(
+    "foreign", [FOREIGN_LAYER, "application/vnd.oci.image.layer.nondistributable.v1.tar"]
+)
 def test_layers_that_need_not_be_here_stand_apart(foreign: str) -> None:
     parsed = parse(document(layers=[descriptor(foreign, "one"), descriptor(LAYER_TYPE, "two")]))
     assert [one.digest for one in parsed.foreign] == [blob("one")]
@@ -83,7 +85,7 @@ def test_lists_may_be_null_as_go_writes_empty_ones() -> None:
     assert parse(document(layers=None)).layers == ()
 
 
-WRONG = {
+WRONG: dict[str, Any] = {
     "schema 1": document(schemaVersion=1),
     "schema true": document(schemaVersion=True),
     "no schema": document(schemaVersion=...),
@@ -112,7 +114,9 @@ WRONG = {
     "annotation with NUL": document(annotations={"a": "\0"}),
     "annotation with half a character": document(annotations={"a": "\ud800"}),
     "case differs": document(Layers=[]),
-    "case of a descriptor differs": document(layers=[{**descriptor(LAYER_TYPE, "one"), "Digest": blob("two")}]),
+    "case of a descriptor differs": document(
+        layers=[{**descriptor(LAYER_TYPE, "one"), "Digest": blob("two")}]
+    ),
     "too many": document(layers=[{}] * (MAX_DESCRIPTORS + 1)),
     "a list": [],
     "nothing": None,
@@ -143,7 +147,9 @@ def test_hostile_bytes_are_refused(data: bytes) -> None:
         parse_manifest(data, MANIFEST_TYPE)
 
 
-@pytest.mark.parametrize("kind", ["application/json", "application/vnd.docker.distribution.manifest.v1+prettyjws", "x"])
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/vnd.docker.distribution.manifest.v1+prettyjws", "x"]
+)
 def test_other_kinds_of_manifest_are_refused(kind: str) -> None:
     with pytest.raises(ManifestInvalid):
         parse(document(mediaType=...), kind)

@@ -23,7 +23,23 @@ def test_names_of_the_specification_are_taken(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "A", "a//b", "/a", "a/", "a..b", "a___b", "../a", "a/../b", "a%2fb", "a\0", "a\n", "ä", "_a", "x" * 256],
+    [
+        "",
+        "A",
+        "a//b",
+        "/a",
+        "a/",
+        "a..b",
+        "a___b",
+        "../a",
+        "a/../b",
+        "a%2fb",
+        "a\0",
+        "a\n",
+        "ä",
+        "_a",
+        "x" * 256,
+    ],
 )
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(RepositoryNameInvalid):
@@ -35,7 +51,9 @@ def test_tags_of_the_specification_are_taken(tag: str) -> None:
     assert check_tag(tag) == tag
 
 
-@pytest.mark.parametrize("tag", ["", ".a", "-a", "a b", "a/b", "a:b", "t" * 129, "latest\n", DIGEST])
+@pytest.mark.parametrize(
+    "tag", ["", ".a", "-a", "a b", "a/b", "a:b", "t" * 129, "latest\n", DIGEST]
+)
 def test_other_tags_are_refused(tag: str) -> None:
     with pytest.raises(TagInvalid):
         check_tag(tag)
@@ -50,7 +68,9 @@ def test_a_digest_is_told_from_a_tag_and_from_other_algorithms() -> None:
         check_digest("sha512:" + "0" * 128)
 
 
-@pytest.mark.parametrize("text", ["", "latest", "sha256:", "sha256:" + "0" * 63, DIGEST.upper(), "sha256:" + "g" * 64])
+@pytest.mark.parametrize(
+    "text", ["", "latest", "sha256:", "sha256:" + "0" * 63, DIGEST.upper(), "sha256:" + "g" * 64]
+)
 def test_what_is_no_digest_is_refused(text: str) -> None:
     with pytest.raises(DigestInvalid):
         check_digest(text)
