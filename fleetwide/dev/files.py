@@ -6,6 +6,10 @@ import yaml
 
 from fleetwide.dev.config import Restart
 from fleetwide.dev.plan import Plan, PlannedProcess
+from fleetwide.registry.nginx import NginxPlan, nginx_config
+
+FRONT_DOOR = ("registry", "gateway", "distribution")
+"""nginx, and what it stands before."""
 
 _AUTORESTART = {
     Restart.ALWAYS: "true",
@@ -32,6 +36,22 @@ def registry_config(state: Path, port: int, secret: str) -> str:
             "http": {"addr": f"127.0.0.1:{port}", "secret": secret},
         },
         sort_keys=False,
+    )
+
+
+def front_door_config(plan: Plan, user: str | None) -> str:
+    """The configuration of nginx; ``user`` reads the blobs, where root starts it."""
+    ports = {name: plan.process(name).ports[0] for name in FRONT_DOOR}
+    address = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    return nginx_config(
+        NginxPlan(
+            listen=address["registry"],
+            gateway=address["gateway"],
+            distribution=(address["distribution"],),
+            folder=plan.state / "nginx",
+            storage=plan.state / "registry",
+            user=user,
+        )
     )
 
 

@@ -167,17 +167,24 @@ def _check_ports(wanted: dict[str, PlannedProcess], supervisor: Supervisor) -> N
 def _launch(config: DevConfig, plan: Plan, variables: dict[str, str]) -> Supervisor:
     plan.logs.mkdir(exist_ok=True)
     (plan.logs / "supervisord.log").unlink(missing_ok=True)
-    if "registry" in config.processes:
-        port = ports_of(config, "registry")[0]
-        text = files.registry_config(
-            plan.state, port, stored_secret(plan.state / "registry.secret")
-        )
-        write_private(plan.state / "registry.yml", text)
+    _write_registry_files(config, plan)
     socket = socket_path(plan.state)
     settings = plan.state / "supervisord.conf"
     write_private(settings, files.supervisor_config(plan, socket))
     store_plan(plan)
     return launch(settings, socket, variables)
+
+
+def _write_registry_files(config: DevConfig, plan: Plan) -> None:
+    state = plan.state
+    if "distribution" in config.processes:
+        secret = stored_secret(state / "registry.secret")
+        port = ports_of(config, "distribution")[0]
+        write_private(state / "registry.yml", files.registry_config(state, port, secret))
+    if config.processes.keys() >= set(files.FRONT_DOOR):
+        (state / "nginx").mkdir(exist_ok=True)
+        user = "root" if os.geteuid() == 0 else None
+        write_private(state / "nginx.conf", files.front_door_config(plan, user))
 
 
 def down(state_dir: Path, report: Report = _silent) -> None:

@@ -61,7 +61,7 @@ async def kill_in_each_stage(platform: Platform) -> BakedImage:
     for stage in STAGES:
         await asyncio.wait_for(until_stage(handle, stage), 200)
         if stage is BakeState.PUBLISHING:
-            os.kill(platform.pid("registry"), signal.SIGKILL)
+            os.kill(platform.pid("distribution"), signal.SIGKILL)
         await asyncio.to_thread(kill_builder, platform)
     return BakedImage.model_validate(await asyncio.wait_for(handle.result(), 200))
 

@@ -31,7 +31,7 @@ TEMPORAL = Path(sys.executable).parent / "temporal"
 
 
 def servers() -> DevConfig:
-    return on_free_ports(only(SHIPPED, ("temporal", "registry", "aws")))
+    return on_free_ports(only(SHIPPED, ("temporal", "distribution", "aws")))
 
 
 def of(**processes: dict[str, object]) -> DevConfig:
@@ -80,7 +80,7 @@ def test_a_platform_comes_up_goes_down_and_keeps_its_state(state: Path, tmp_path
 
     up(config, state, UpOptions(report=said.append))
     assert all(process.healthy for process in status(state))
-    assert any(line.startswith("registry   ready in") for line in said)
+    assert any(line.startswith("distribution ready in") for line in said)
     assert any("temporal server start-dev --ip 127.0.0.1" in line for line in said)
     temporal(file, "workflow", "start", "--type", "Bake", "--workflow-id", "kept")
 
@@ -128,12 +128,12 @@ def test_search_attributes_are_added_to_a_namespace_that_exists(
 
 def test_a_killed_process_is_started_again(state: Path) -> None:
     up(servers(), state)
-    first = named(state, "registry").pid
+    first = named(state, "distribution").pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    assert becomes(lambda: named(state, "registry").pid not in {None, first})
-    assert becomes(lambda: named(state, "registry").healthy)
-    assert named(state, "registry").restarts == 1
+    assert becomes(lambda: named(state, "distribution").pid not in {None, first})
+    assert becomes(lambda: named(state, "distribution").healthy)
+    assert named(state, "distribution").restarts == 1
 
 
 def test_down_finds_what_a_killed_supervisor_left_behind(state: Path) -> None:

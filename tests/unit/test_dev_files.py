@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from fleetwide.dev.files import registry_config, supervisor_config
+from fleetwide.dev.files import front_door_config, registry_config, supervisor_config
 from fleetwide.dev.parse import load
 from fleetwide.dev.plan import Surroundings, derive
 
@@ -48,3 +48,14 @@ def test_the_registry_has_no_descriptor_cache_and_deletes() -> None:
     assert "cache" not in config["storage"]
     assert config["storage"]["delete"] == {"enabled": True}
     assert config["http"] == {"addr": "127.0.0.1:5050", "secret": "word"}
+
+
+def test_the_front_door_stands_before_gateway_and_distribution() -> None:
+    plan = derive(CONFIG, Surroundings(Path("/srv/state"), "unix:///x", Path("/bin")))
+    text = front_door_config(plan, "root")
+    assert "listen 127.0.0.1:5050" in text
+    assert "server 127.0.0.1:5051" in text
+    assert "server 127.0.0.1:5052" in text
+    assert "user root;" in text
+    assert "alias /srv/state/registry/docker/registry/v2/blobs/;" in text
+    assert "user root;" not in front_door_config(plan, None)
