@@ -100,11 +100,7 @@ def page(
         RepositoryRow.name > after, col(RepositoryRow.deleting_since).is_(None)
     )
     if prefixes is not None and "" not in prefixes:
-        # As ranges, which the index answers; LIKE would look at every name.
-        name = col(RepositoryRow.name)
-        below = [one for one in prefixes if one.endswith("/")]
-        ranges = ((name >= one) & (name < one + AFTER_ALL) for one in below)
-        query = query.where(or_(name.in_(set(prefixes) - set(below)), *ranges))
+        query = query.where(or_(*map(_stands_for, prefixes)))
     return list(session.exec(query.order_by(col(RepositoryRow.name)).limit(limit)))
 
 
