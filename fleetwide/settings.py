@@ -102,6 +102,14 @@ class Settings(BaseSettings):
         ge=60,
         description="seconds that an uploaded blob stays without a manifest that refers to it",
     )
+    registry_review_hours: float = Field(
+        default=24,
+        ge=0,
+        description="hours that what lost its last reference is left alone before it is removed",
+    )
+    registry_upload_hours: float = Field(
+        default=24, ge=0, description="hours after which an upload that nobody goes on with goes"
+    )
     object_store_url: str = Field(
         default="file:.fleetwide/objects", description="file:<folder> or s3://<bucket>/<prefix>"
     )

@@ -1,7 +1,7 @@
 """The registry's upkeep: garbage collection, reconciliation, scrub; what they are told and tell."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -347,6 +347,14 @@ class UpkeepKind(StrEnum):
     GARBAGE = "gc"
     RECONCILE = "reconcile"
     SCRUB = "scrub"
+
+
+class UpkeepRun(Record):
+    """A run that has ended, for the events."""
+
+    kind: UpkeepKind
+    sentence: str
+    report: dict[str, Any]
 
 
 class UpkeepSchedule(Spec):

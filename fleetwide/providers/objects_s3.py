@@ -28,12 +28,13 @@ def s3_client(settings: Settings) -> "S3Client":
         max_pool_connections=32,
         retries={"mode": "standard", "total_max_attempts": 4},
     )
-    return boto3.session.Session().client(
+    client: S3Client = boto3.session.Session().client(
         "s3",
         endpoint_url=settings.aws_endpoint_url,
         region_name=settings.aws_region,
         config=config,
     )
+    return client
 
 
 class S3Store:

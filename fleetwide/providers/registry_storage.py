@@ -87,8 +87,10 @@ class RegistryStorage:
         yield from self._linked(f"{_folder(repository)}/_layers/sha256")
 
     def revisions(self, repository: str) -> Iterator[str]:
-        """Digests of the manifests that Distribution serves in a repository."""
-        yield from self._linked(f"{_folder(repository)}/_manifests/revisions/sha256")
+        """Digests of the manifests that Distribution serves in a repository, with their bytes."""
+        for digest in self._linked(f"{_folder(repository)}/_manifests/revisions/sha256"):
+            if self.blob(digest) is not None:
+                yield digest
 
     def _linked(self, folder: str) -> Iterator[str]:
         """A deleted link leaves its folder behind, so each is looked at."""
@@ -126,8 +128,9 @@ class RegistryStorage:
     def has_layer(self, repository: str, digest: str) -> bool:
         return self._tree.stat(_layer(repository, digest)) is not None
 
-    def has_revision(self, repository: str, digest: str) -> bool:
-        return self._tree.stat(_revision(repository, digest)) is not None
+    def revision(self, repository: str, digest: str) -> Entry | None:
+        """The link of a manifest; its age is that of the last push."""
+        return self._tree.stat(_revision(repository, digest))
 
     def read_blob(self, digest: str) -> Iterator[bytes] | None:
         """The bytes in pieces; the caller checks them against the digest."""
@@ -140,6 +143,19 @@ class RegistryStorage:
         except _OtherBytes:
             return False
         return True
+
+    def put_manifest(self, repository: str, digest: str, data: bytes) -> None:
+        """Let Distribution serve a manifest, as it does itself: the bytes first, then the link."""
+        if self.blob(digest) is None:
+            self._tree.write(_data(digest), [data])
+        self._tree.write(_revision(repository, digest), [digest.encode()])
+
+    def put_tag(self, repository: str, name: str, digest: str) -> None:
+        """Let a tag mean a manifest at Distribution."""
+        folder = _tag_folder(repository, name)
+        link = [digest.encode()]
+        self._tree.write(f"{folder}/index/sha256/{_checked_hex(digest)}/link", link)
+        self._tree.write(f"{folder}/current/link", link)
 
     def link_layer(self, repository: str, digest: str) -> None:
         """Let Distribution serve the blob in a repository."""

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 
 from fleetwide.models.registry_gc import Kept
 
+ASK_AGAIN = timedelta(minutes=1)
+
 
 @dataclass(frozen=True)
 class ManifestFacts:
@@ -75,7 +77,7 @@ def judge_manifest(facts: ManifestFacts, now: datetime, grace: timedelta) -> Ver
     if facts.subject_lives:
         return Verdict(Kept.REFERRER)
     if facts.in_use:
-        return Verdict(Kept.IN_USE, now + grace)
+        return Verdict(Kept.IN_USE, now + max(grace, ASK_AGAIN))
     if facts.touched_at + grace > now:
         return Verdict(Kept.FRESH, facts.touched_at + grace)
     return Verdict(None)

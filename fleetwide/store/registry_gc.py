@@ -280,6 +280,24 @@ def _locked(session: Session, repository_id: int) -> RepositoryRow | None:
     return None if row is None else lock(session, row)
 
 
+def name_of(session: Session, repository_id: int) -> str:
+    """The repository's name; "" when it is gone."""
+    query = select(RepositoryRow.name).where(RepositoryRow.id == repository_id)
+    return session.exec(query).first() or ""
+
+
+def is_known(session: Session, name: str) -> bool:
+    """Whether the index has a repository of that name, also one that is being deleted."""
+    query = select(RepositoryRow.id).where(RepositoryRow.name == name)
+    return session.exec(query).first() is not None
+
+
+def is_going_repository(session: Session, name: str) -> bool:
+    """Whether the repository is being deleted."""
+    query = select(RepositoryRow.deleting_since).where(RepositoryRow.name == name)
+    return session.exec(query).first() is not None
+
+
 def grace(session: Session) -> timedelta:
     """How long what was touched is left alone."""
     delay: timedelta = session.info["review_delay"]

@@ -142,7 +142,7 @@ def _sizes(session: Session, digests: Iterable[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for chunk in chunks(digests):
         query = select(BlobRow.digest, BlobRow.size).where(col(BlobRow.digest).in_(chunk))
-        found |= {digest: size for digest, size in session.exec(query)}
+        found |= dict(session.exec(query).all())
     return found
 
 
