@@ -54,9 +54,9 @@ def index(*children: ParsedManifest) -> ParsedManifest:
 
 def upload(store: Store, repository: str, *names: str, now: datetime = NOW) -> None:
     """Blobs come to a repository, as by an upload of each."""
-    with store.write() as session:
-        row = repositories.ensure(session, repository, by="tests", now=now)
-        for name in names:
+    for name in names:
+        with store.write() as session:
+            row = repositories.ensure(session, repository, by="tests", now=now)
             blobs.admit(session, row, blob(name), len(name), now=now, lease_until=now + LEASE)
 
 

@@ -58,6 +58,9 @@ def admit(
     It stays at least until ``lease_until``. A broken one counts as mended: whoever finds corrupt
     bytes takes them away, so what Distribution has now came in since.
 
+    One blob a transaction, or several in the order of their digests, and before any ``hold``: two
+    transactions that take blobs in different orders would wait for each other.
+
     Raises:
         NotFound, Conflict: the repository is gone, or is being deleted.
     """
