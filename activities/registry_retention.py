@@ -1,7 +1,7 @@
 """Retention in the registry: judge repositories by the policy's rules, end the tags that go."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +17,9 @@ from fleetwide.models.registry_retention import (
     RegistryRetentionRequest,
     RepositoryRetention,
     RetentionPlan,
-    ReviewedTag,
 )
 from fleetwide.providers.registry_policies import PolicyFile
-from fleetwide.registry.retention import Newest, Verdict, judge, kept_counts
+from fleetwide.registry.retention import Newest, Verdict, judge, kept_counts, reviewed_tag
 from fleetwide.registry.tag_rules import matches_any
 from fleetwide.store import registry_repositories
 from fleetwide.store.registry_repositories import id_of
@@ -40,22 +39,6 @@ BATCH = 100
 """Tags that end in one transaction: others write in between."""
 BUDGET_SECONDS = 20.0
 """A page of work; where it stopped is kept in the history, so that a kill costs no more."""
-
-Told = Callable[[str], None]
-
-
-def reviewed(verdict: Verdict) -> ReviewedTag:
-    tag = verdict.tag
-    return ReviewedTag(
-        tag=tag.name,
-        digest=tag.digest,
-        rule=verdict.rule,
-        goes=verdict.goes,
-        reasons=list(verdict.reasons),
-        pushed_at=tag.pushed_at,
-        last_pulled_at=tag.last_pulled_at,
-        size=tag.size,
-    )
 
 
 @dataclass
@@ -86,7 +69,7 @@ class _Judging:
             self.kept[reason] = self.kept.get(reason, 0) + count
         going = [one for one in verdicts if one.goes]
         room = MAX_EXAMPLES - len(self.share.examples)
-        examples = [*self.share.examples, *map(reviewed, going[:room])]
+        examples = [*self.share.examples, *map(reviewed_tag, going[:room])]
         freed = sum(self._freed(one, live.get(one.tag.digest, 1)) for one in going)
         update = {"goes": self.share.goes + len(going), "bytes": self.share.bytes + freed}
         self.share = self.share.model_copy(update={**update, "examples": examples})

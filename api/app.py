@@ -23,6 +23,7 @@ from api.routers import (
     recipes,
     registry,
     registry_accounts,
+    registry_changes,
     rosco,
 )
 from fleetwide import __version__
@@ -46,6 +47,7 @@ ROUTERS = (
     containers,
     batch,
     registry_accounts,
+    registry_changes,
     registry,
     events,
     operations,

@@ -10,7 +10,9 @@ from temporalio.client import Client
 
 from fleetwide.errors import InvalidInput, ServiceUnavailable
 from fleetwide.providers.distribution import RegistryClient
+from fleetwide.providers.image_references import ImageResolver
 from fleetwide.providers.objects import ObjectStore, open_object_store
+from fleetwide.providers.registry_policies import PolicyFile
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
 from fleetwide.temporal.client import connect, make_runtime
@@ -61,6 +63,7 @@ class Platform:
     registry: RegistryClient
     objects: ObjectStore
     temporal: TemporalConnection
+    registry_policy: PolicyFile
     admissions: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(ADMISSION_THREADS))
 
     @classmethod
@@ -68,10 +71,15 @@ class Platform:
         return cls(
             settings=settings,
             store=Store.open(settings.database_url.get_secret_value()),
-            registry=RegistryClient(settings.registry_url),
+            registry=RegistryClient.from_settings(settings),
             objects=open_object_store(settings),
             temporal=TemporalConnection(settings),
+            registry_policy=PolicyFile(settings.registry_policy),
         )
+
+    @property
+    def images(self) -> ImageResolver:
+        return ImageResolver(self.store, self.registry)
 
     def close(self) -> None:
         self.registry.close()

@@ -109,3 +109,28 @@ JOB_SPEC: dict[str, Example] = {
 KILL: dict[str, Example] = {
     "reason": {"summary": "Kept with the thing", "value": {"reason": "started by mistake"}}
 }
+RESOLVE: dict[str, Example] = {
+    "two": {
+        "summary": "Pin what a submission names",
+        "value": {"references": ["apps/hello:1.0.0", "baseos/baseos:stable"]},
+    }
+}
+UNDO: dict[str, Example] = {
+    "before": {
+        "summary": "What it meant before",
+        "value": {"by": "ana", "reason": "pushed by mistake"},
+    }
+}
+NAMESPACE: dict[str, Example] = {
+    "quota": {"summary": "A hundred gibibytes", "value": {"quota": "100GiB", "owner": "team-a"}}
+}
+DELETION: dict[str, Example] = {
+    "repository": {
+        "summary": "A repository that nobody needs",
+        "value": {"repository": "ci/old-app", "by": "ana", "reason": "the app is gone"},
+    }
+}
+REGISTRY_RETENTION: dict[str, Example] = {
+    "look": {"summary": "What would go, by the policy file", "value": {}},
+    "apply": {"summary": "Let it go without asking again", "value": {"apply": True, "by": "ana"}},
+}

@@ -12,8 +12,14 @@ from activities.baseos_amis import AmiActivities
 from activities.baseos_builds import OSBuildActivities
 from activities.baseos_reports import BuilderQuestions, ReleaseQuestions
 from activities.containers import ContainerActivities
+from activities.registry import GarbageActivities
+from activities.registry_reconcile import ReconcileActivities
+from activities.registry_repositories import RepositoryActivities
+from activities.registry_retention import RegistryRetentionActivities
+from activities.registry_scrub import ScrubActivities
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import open_object_store
+from fleetwide.providers.registry_storage import RegistryStorage
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
 from workflows.bake_amis import BakeDistribution
@@ -25,6 +31,10 @@ from workflows.baseos_reproduction import OSReproduction
 from workflows.batch import BatchJob
 from workflows.containers import ContainerTask
 from workflows.hosts import Host
+from workflows.registry_gc import RegistryGarbageCollection
+from workflows.registry_reconcile import RegistryReconcile, RegistryScrub
+from workflows.registry_repositories import RepositoryDeletion
+from workflows.registry_retention import RegistryRetention
 from workflows.unknown import UnknownWorkflow
 
 WORKFLOWS: Sequence[type] = (
@@ -39,6 +49,11 @@ WORKFLOWS: Sequence[type] = (
     OSImagePlan,
     OSReproduction,
     OSRetention,
+    RegistryGarbageCollection,
+    RegistryReconcile,
+    RegistryRetention,
+    RegistryScrub,
+    RepositoryDeletion,
     UnknownWorkflow,
 )
 
@@ -51,6 +66,8 @@ def control_activities(
     containers = ContainerActivities(store, registry)
     releases, questions = ReleaseActivities(store), ReleaseQuestions(store)
     images, baked_amis = ImageActivities(store), BakedAmiActivities(settings)
+    repositories = RepositoryActivities(store)
+    retention = RegistryRetentionActivities(store, settings.registry_policy)
     return [
         containers.place,
         containers.record_attempts,
@@ -95,6 +112,14 @@ def control_activities(
         baked_amis.retire_replaced,
         baked_amis.drop_amis,
         baked_amis.sweep_cloud,
+        repositories.mark_repository,
+        repositories.end_repository_tags,
+        repositories.delete_repository_manifests,
+        repositories.drop_repository_blobs,
+        repositories.finish_deletion,
+        repositories.stop_deletion,
+        retention.plan_retention,
+        retention.judge_repositories,
     ]
 
 
@@ -131,4 +156,23 @@ def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
         disks.boot_disk,
         uploads.upload_snapshot,
         uploads.drop_upload,
+    ]
+
+
+def storage_activities(
+    settings: Settings, store: Store, storage: RegistryStorage
+) -> list[Callable[..., Any]]:
+    """The registry's upkeep: SQL and Distribution's storage."""
+    garbage = GarbageActivities(settings, store, storage)
+    reconciliation = ReconcileActivities(settings, store, storage)
+    scrub = ScrubActivities(store, storage)
+    return [
+        garbage.plan_garbage,
+        garbage.collect_garbage,
+        garbage.collect_leftovers,
+        garbage.record_upkeep,
+        reconciliation.list_names,
+        reconciliation.reconcile_repository,
+        reconciliation.reconcile_blobs,
+        scrub.scrub_blobs,
     ]

@@ -1,6 +1,5 @@
 """``RegistryRetention``: a report of the tags that would go; then, when told to, their end."""
 
-import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
@@ -15,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
         JudgedPage,
         JudgePage,
         RegistryRetentionRequest,
+        RetentionPhase,
         RetentionPlan,
         RetentionReport,
         RetentionState,
@@ -38,26 +38,23 @@ class RegistryRetention:
     def __init__(self, request: RegistryRetentionRequest) -> None:
         self.request = request
         self.report = request.so_far.report if request.so_far else RetentionReport()
-        self.confirmed = request.so_far.confirmed if request.so_far else False
         self.by = request.by or POLICY
-        self.reported = False
-        self.over = False
 
     @workflow.run
     async def run(self, request: RegistryRetentionRequest) -> RetentionReport:
         workflow.upsert_search_attributes(attributes.updates({attributes.PRODUCT: "registry"}))
-        so_far = request.so_far
-        plan: RetentionPlan = so_far.plan if so_far else await self._plan()
-        if not self.confirmed:
-            await self._judge(plan, so_far.after if so_far else "")
-            so_far = None
-            self.reported = True
+        plan = request.so_far.plan if request.so_far else await self._plan()
+        after = request.so_far.after if request.so_far else ""
+        if self.report.phase is RetentionPhase.WRITING:
+            await self._judge(plan, after)
+            after = ""
             if not await self._may_apply():
-                return self._end()
-        self.confirmed = self.reported = True
-        await self._apply(plan, so_far.after if so_far else "")
-        self.report = self.report.model_copy(update={"applied": True})
-        return self._end()
+                self._enter(RetentionPhase.OVER)
+                return self.report
+            self._enter(RetentionPhase.APPLYING)
+        await self._apply(plan, after)
+        self._enter(RetentionPhase.APPLIED)
+        return self.report
 
     async def _plan(self) -> RetentionPlan:
         plan: RetentionPlan = await book(
@@ -108,35 +105,33 @@ class RegistryRetention:
     def _go_on_in_another_run(self, plan: RetentionPlan, after: str | None) -> None:
         if after is None or not workflow.info().is_continue_as_new_suggested():
             return
-        state = RetentionState(plan=plan, report=self.report, after=after, confirmed=self.confirmed)
+        state = RetentionState(plan=plan, report=self.report, after=after)
         workflow.continue_as_new(self.request.model_copy(update={"so_far": state, "by": self.by}))
 
     async def _may_apply(self) -> bool:
+        """Whether something goes, and somebody says so in time."""
         if self.request.apply or not self.report.goes:
             return bool(self.report.goes)
-        self._show()
+        self._enter(RetentionPhase.WAITING)
         try:
             await workflow.wait_condition(
-                lambda: self.confirmed,
+                lambda: self.report.phase is RetentionPhase.APPLYING,
                 timeout=timedelta(hours=self.request.wait_hours),
                 timeout_summary="somebody lets the reported tags go",
             )
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return False
         return True
 
-    def _end(self) -> RetentionReport:
-        self.over = True
+    def _enter(self, phase: RetentionPhase) -> None:
+        self.report = self.report.model_copy(update={"phase": phase})
         self._show()
-        return self.report
 
     def _show(self) -> None:
-        waits = self.reported and not self.confirmed and not self.over
-        told = "waits for `apply`" if waits else ""
+        waits = self.report.phase is RetentionPhase.WAITING
+        told = f"**{self.report.sentence}**" + ("; waits for `apply`" if waits else "")
         shares = [f"- {one.repository}: {one.goes}" for one in self.report.shares[:20]]
-        workflow.set_current_details(
-            "\n".join([f"**{self.report.sentence}** {told}".strip(), "", *shares])
-        )
+        workflow.set_current_details("\n".join([told, "", *shares]))
 
     @workflow.query(description="The report as far as it is written")
     def status(self) -> RetentionReport:
@@ -145,11 +140,14 @@ class RegistryRetention:
     @workflow.update(description="Let the tags go that the report counts")
     async def apply(self, request: ApplyRequest) -> RetentionReport:
         self.by = request.by or self.by
-        self.confirmed = True
+        self._enter(RetentionPhase.APPLYING)
         return self.report
 
     @apply.validator
     def _apply_is_possible(self, request: ApplyRequest) -> None:  # noqa: ARG002
-        if not self.reported or self.confirmed or self.over:
-            why = "is not written yet" if not self.reported else "was applied or has ended"
-            raise ApplicationError(f"the report {why}", type=ErrorCode.CONFLICT, non_retryable=True)
+        if self.report.phase is not RetentionPhase.WAITING:
+            raise ApplicationError(
+                f"the report does not wait to be applied: it is {self.report.phase}",
+                type=ErrorCode.CONFLICT,
+                non_retryable=True,
+            )

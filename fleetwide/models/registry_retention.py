@@ -1,5 +1,6 @@
 """Retention in the registry: what would go, what went, and why the rest stays."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -39,10 +40,23 @@ class RepositoryRetention(Record):
     """The first of those that go, by name."""
 
 
-class RetentionReport(Record):
-    """What would go, or with ``applied`` what went."""
+class RetentionPhase(StrEnum):
+    """Where a retention stands."""
 
-    applied: bool = False
+    WRITING = "writing"
+    """The report."""
+    WAITING = "waiting"
+    """The report is written; somebody may apply it."""
+    APPLYING = "applying"
+    APPLIED = "applied"
+    OVER = "over"
+    """Nothing went: nothing would have gone, or nobody wanted it to."""
+
+
+class RetentionReport(Record):
+    """What would go, or once it is applied what went."""
+
+    phase: RetentionPhase = RetentionPhase.WRITING
     at: Timestamp | None = None
     """The moment that was judged for: nothing goes that this report does not count."""
     source: str = ""
@@ -78,7 +92,8 @@ class RetentionReport(Record):
 
     @property
     def sentence(self) -> str:
-        verb = f"{self.ended} tags went" if self.applied else f"{self.goes} tags would go"
+        went = self.phase in (RetentionPhase.APPLYING, RetentionPhase.APPLIED)
+        verb = f"{self.ended} tags went" if went else f"{self.goes} tags would go"
         return f"{verb} of {self.tags} in {self.repositories} repositories"
 
 
@@ -119,9 +134,8 @@ class RetentionState(Record):
 
     plan: RetentionPlan
     report: RetentionReport
-    after: str | None
-    """The repository behind which to go on; None when the phase is over."""
-    confirmed: bool = False
+    after: str
+    """The repository behind which to go on."""
 
 
 class RegistryRetentionRequest(Spec):

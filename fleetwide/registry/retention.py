@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from heapq import nlargest
 
 from fleetwide.models.registry_policy import RetentionRule
+from fleetwide.models.registry_retention import ReviewedTag
 from fleetwide.registry.referrers import is_referrers_tag
 from fleetwide.registry.tag_rules import deciding
 
@@ -118,3 +119,18 @@ def kept_counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
         if not verdict.goes:
             counts[verdict.reasons[0].partition(":")[0]] += 1
     return dict(counts)
+
+
+def reviewed_tag(verdict: Verdict) -> ReviewedTag:
+    """The verdict as people read it."""
+    tag = verdict.tag
+    return ReviewedTag(
+        tag=tag.name,
+        digest=tag.digest,
+        rule=verdict.rule,
+        goes=verdict.goes,
+        reasons=list(verdict.reasons),
+        pushed_at=tag.pushed_at,
+        last_pulled_at=tag.last_pulled_at,
+        size=tag.size,
+    )

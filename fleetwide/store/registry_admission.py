@@ -11,6 +11,7 @@ from fleetwide.errors import Denied
 from fleetwide.models.registry_policy import RegistryPolicy
 from fleetwide.registry.quotas import Quota, namespace_of, policy_quota
 from fleetwide.registry.tag_rules import immutable, refusal
+from fleetwide.store.registry_repositories import lock
 from fleetwide.store.registry_tables import (
     BlobRow,
     ManifestBlobRow,
@@ -51,7 +52,7 @@ def check_tags(
     kept = {tag: immutable(rules.policy, repository.name, tag, by=by) for tag in tags}
     if not any(kept.values()):
         return
-    session.get(RepositoryRow, repository.id, with_for_update=True)
+    lock(session, repository)
     for tag, rule in kept.items():
         before = None if rule is None else _last_meaning(session, repository, tag)
         if rule is not None and before not in (None, digest):
