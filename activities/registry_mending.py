@@ -6,17 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 from sqlmodel import Session
 
-from fleetwide.errors import FleetwideError, InvalidInput
+from fleetwide.errors import Denied, FleetwideError, InvalidInput
 from fleetwide.models.registry_gc import Adoption, Difference, Found, ReconcileOne
 from fleetwide.providers.registry_storage import RegistryStorage
 from fleetwide.registry.manifests import MAX_MANIFEST, ParsedManifest, parse_manifest
 from fleetwide.store import (
+    registry_admission,
     registry_blobs,
     registry_manifests,
     registry_repositories,
     registry_tags,
     registry_views,
 )
+from fleetwide.store.registry_admission import Rules
 from fleetwide.store.registry_gc import LINK, REVISION
 from fleetwide.store.registry_tables import RepositoryBlobRow, RepositoryRow
 from fleetwide.store.session import Store
@@ -38,6 +40,7 @@ class Mender:
     one: ReconcileOne
     settled: datetime
     lease: timedelta
+    rules: Rules
     _manifests: dict[str, ParsedManifest | None] = field(default_factory=dict)
 
     @property
@@ -170,16 +173,24 @@ class Mender:
         if stored is None or stored.digest != found.storage:
             return ""
         if self.adopts:
-            with self.store.write() as session:
-                repository = self._repository(session)
-                if _meaning(session, repository, found.name) != found.index:
-                    return ""
-                now = datetime.now(UTC)
-                registry_tags.move(session, repository, found.name, stored.digest, by=WHO, now=now)
-            return f"adopted: means {stored.digest}"
-        if found.kind is Difference.UNKNOWN_TAG:
-            return TOLD
-        return self._missing_tag(found)
+            try:
+                return self._adopted(found)
+            except Denied as denied:
+                if found.kind is Difference.UNKNOWN_TAG:
+                    return f"{TOLD}: {denied.message}"
+        return TOLD if found.kind is Difference.UNKNOWN_TAG else self._missing_tag(found)
+
+    def _adopted(self, found: Found) -> str:
+        with self.store.write() as session:
+            repository = self._repository(session)
+            if _meaning(session, repository, found.name) != found.index:
+                return ""
+            registry_admission.check_tags(
+                session, repository, [found.name], found.storage, self.rules, by=WHO
+            )
+            now = datetime.now(UTC)
+            registry_tags.move(session, repository, found.name, found.storage, by=WHO, now=now)
+        return f"adopted: means {found.storage}"
 
     def _missing_tag(self, found: Found) -> str:
         with self.store.read() as session:

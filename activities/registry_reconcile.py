@@ -20,12 +20,14 @@ from fleetwide.models.registry_gc import (
     ReconcileReport,
     ReconcileStage,
 )
+from fleetwide.providers.registry_policies import PolicyFile
 from fleetwide.providers.registry_replicas import BlobSource, NoReplicas
 from fleetwide.providers.registry_storage import PREFIXES, RegistryStorage
 from fleetwide.registry.digests import PREFIX
 from fleetwide.registry.reconcile import IndexView, Meaning, StorageView, compare
 from fleetwide.settings import Settings
 from fleetwide.store import events, registry_gc, registry_repositories, registry_views
+from fleetwide.store.registry_admission import Rules
 from fleetwide.store.registry_blobs import LIVE
 from fleetwide.store.session import Store
 
@@ -80,7 +82,9 @@ class ReconcileActivities:
             )
         differences = compare(here, there, settled)
         lease = timedelta(seconds=self.settings.registry_lease_seconds)
-        mender = Mender(self.store, self.storage, one, settled, lease)
+        policy = PolicyFile(self.settings.registry_policy)
+        rules = Rules(policy.current(), policy.source)
+        mender = Mender(self.store, self.storage, one, settled, lease, rules)
         found = []
         for number, difference in enumerate(mender.in_order(differences)):
             heartbeat(f"mending {one.name}", number / len(differences))

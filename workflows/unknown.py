@@ -21,6 +21,9 @@ KNOWN = (
     "OSImagePlan",
     "OSReproduction",
     "OSRetention",
+    "RegistryScrub",
+    "RegistryReconcile",
+    "RegistryGarbageCollection",
 )
 
 

@@ -28,6 +28,7 @@ class Role(StrEnum):
     BUILDER = "builder"
     HOST = "host"
     SCHEDULER = "scheduler"
+    STORAGE = "storage"
 
 
 def api() -> None:
