@@ -72,8 +72,9 @@ class Service:
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal and wait for the end; nothing happens when it has ended already."""
         if self.process is not None:
-            os.killpg(self.process.pid, number)
-            self.process.wait(30)
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, number)
+                self.process.wait(30)
             self.process = None
 
     def kill(self) -> None:
