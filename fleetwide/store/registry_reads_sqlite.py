@@ -50,9 +50,7 @@ class SqliteReads:
         return self._names(_REPOSITORIES, (after, limit))
 
     async def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._close()
 
     def _one(self, statement: str, values: tuple[Any, ...]) -> Any:
         rows = self._rows(statement, values)
@@ -66,7 +64,14 @@ class SqliteReads:
             # To the end at once: a statement left open would keep the log from being emptied.
             return self._open().execute(statement, values).fetchall()
         except sqlite3.Error as error:
+            # Whatever it was, the next request finds out on a connection of its own.
+            self._close()
             raise IndexUnavailable("the registry's index does not answer") from error
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
