@@ -69,7 +69,7 @@ class Visitor:
     http: httpx2.Client
 
     def token(self, account: Account | None, *scopes: str) -> str:
-        params = [("service", "fleetwide-registry"), *(("scope", scope) for scope in scopes)]
+        params = {"service": "fleetwide-registry", "scope": list(scopes)}
         headers = account.basic if account else {}
         response = self.http.get("/auth/token", params=params, headers=headers)
         assert response.status_code == 200, response.text
