@@ -8,6 +8,7 @@ import secrets
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -104,3 +105,15 @@ def artifact(
         **more,
     }
     return Manifest(json.dumps(document).encode(), blobs=(b"{}", *contents))
+
+
+def write_layout(folder: Path, made: Manifest, tag: str) -> None:
+    """Lay an image out as a folder that clients read (an OCI image layout)."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    for data in (*made.blobs, made.data):
+        (blobs / digest_of(data).removeprefix("sha256:")).write_bytes(data)
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    entry = made.descriptor(annotations={"org.opencontainers.image.ref.name": tag})
+    document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
+    (folder / "index.json").write_text(json.dumps(document))

@@ -3,6 +3,7 @@
 ``plain_distribution`` is Docker Distribution alone, which the rest is measured against.
 """
 
+import json
 import os
 import secrets
 import signal
@@ -19,10 +20,18 @@ from typing import Literal
 import httpx2
 import yaml
 
+from fleetwide.registry.accounts import hash_secret
 from fleetwide.registry.nginx import NginxPlan, nginx_config
 from fleetwide.store.migrate import upgrade
 from fleetwide.store.session import Store
 
+ACCOUNTS = {
+    "admin": [{"repositories": "*", "actions": ["*"]}],
+    "reader": [{"repositories": "apps/*", "actions": ["pull"]}],
+}
+"""Who there is where tokens are asked for, and what they may do."""
+PASSWORD = secrets.token_hex(8)
+"""Of each of them."""
 FLEETWIDE = Path(sys.executable).with_name("fleetwide")
 START_SECONDS = 30.0
 
@@ -209,6 +218,8 @@ def _stack(folder: Path, options: StackOptions) -> Stack:
         "REGISTRY_TOKEN_KEY": str(folder / "token-key.pem"),
     }
     environment = {f"FLEETWIDE_{name}": value for name, value in settings.items()}
+    if options.auth == "token":
+        environment["FLEETWIDE_REGISTRY_ACCOUNTS"] = str(_accounts(folder))
     environment |= options.environment
     return Stack(
         url=f"http://127.0.0.1:{door}",
@@ -225,6 +236,16 @@ def _stack(folder: Path, options: StackOptions) -> Stack:
         database_url=database,
         environment=environment,
     )
+
+
+def _accounts(folder: Path) -> Path:
+    file = folder / "accounts.json"
+    secret = hash_secret(PASSWORD)
+    file.touch(0o600)
+    file.write_text(
+        json.dumps({name: {"secret": secret, "grants": given} for name, given in ACCOUNTS.items()})
+    )
+    return file
 
 
 def _nginx(folder: Path, storage: Path, ports: tuple[int, int, int]) -> Service:
