@@ -91,6 +91,11 @@ class Settings(BaseSettings):
         description="file of the organisation's rules for the registry; unset means the built-in "
         "ones",
     )
+    registry_regions: Path | None = Field(
+        default=None,
+        description="file of the registry's other regions and upstreams; unset means it stands "
+        "alone",
+    )
     registry_manifest_bytes: int = Field(
         default=4 * 1024**2, ge=64 * 1024, description="bytes that a manifest may have"
     )

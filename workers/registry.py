@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from temporalio.client import Client
+
 from activities.bake_amis import BakedAmiActivities, BakedDiskUploads
 from activities.bake_disks import BakeDiskActivities
 from activities.bakery import ImageActivities
@@ -13,12 +15,16 @@ from activities.baseos_builds import OSBuildActivities
 from activities.baseos_reports import BuilderQuestions, ReleaseQuestions
 from activities.containers import ContainerActivities
 from activities.registry import GarbageActivities
+from activities.registry_pushes import PushActivities
 from activities.registry_reconcile import ReconcileActivities
+from activities.registry_replication import ReplicationActivities
 from activities.registry_repositories import RepositoryActivities
 from activities.registry_retention import RegistryRetentionActivities
 from activities.registry_scrub import ScrubActivities
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import open_object_store
+from fleetwide.providers.region_blobs import RegionBlobs
+from fleetwide.providers.registry_regions import Regions
 from fleetwide.providers.registry_storage import RegistryStorage
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
@@ -33,6 +39,7 @@ from workflows.containers import ContainerTask
 from workflows.hosts import Host
 from workflows.registry_gc import RegistryGarbageCollection
 from workflows.registry_reconcile import RegistryReconcile, RegistryScrub
+from workflows.registry_replication import ImageReplication, RegistryReplicationSweep
 from workflows.registry_repositories import RepositoryDeletion
 from workflows.registry_retention import RegistryRetention
 from workflows.unknown import UnknownWorkflow
@@ -44,6 +51,7 @@ WORKFLOWS: Sequence[type] = (
     BakerySweep,
     ContainerTask,
     Host,
+    ImageReplication,
     OSFixesAvailable,
     OSImageBuild,
     OSImagePlan,
@@ -51,6 +59,7 @@ WORKFLOWS: Sequence[type] = (
     OSRetention,
     RegistryGarbageCollection,
     RegistryReconcile,
+    RegistryReplicationSweep,
     RegistryRetention,
     RegistryScrub,
     RepositoryDeletion,
@@ -164,8 +173,9 @@ def storage_activities(
 ) -> list[Callable[..., Any]]:
     """The registry's upkeep: SQL and Distribution's storage."""
     garbage = GarbageActivities(settings, store, storage)
-    reconciliation = ReconcileActivities(settings, store, storage)
-    scrub = ScrubActivities(store, storage)
+    elsewhere = RegionBlobs(store, Regions(settings.registry_regions))
+    reconciliation = ReconcileActivities(settings, store, storage, elsewhere)
+    scrub = ScrubActivities(store, storage, elsewhere)
     return [
         garbage.plan_garbage,
         garbage.collect_garbage,
@@ -175,4 +185,21 @@ def storage_activities(
         reconciliation.reconcile_repository,
         reconciliation.reconcile_blobs,
         scrub.scrub_blobs,
+    ]
+
+
+def replication_activities(
+    store: Store, registry: RegistryClient, regions: Regions, client: Client
+) -> list[Callable[..., Any]]:
+    """What speaks to other regions: copies of what is pushed here."""
+    copies = ReplicationActivities(store, registry, regions)
+    pushes = PushActivities(store, regions, client)
+    return [
+        copies.find_missing,
+        copies.copy_blob,
+        copies.copy_manifests,
+        copies.copy_tags,
+        copies.book_failure,
+        pushes.follow_pushes,
+        pushes.compare_replicas,
     ]

@@ -29,6 +29,7 @@ class Role(StrEnum):
     HOST = "host"
     SCHEDULER = "scheduler"
     STORAGE = "storage"
+    REPLICATION = "replication"
 
 
 def api() -> None:

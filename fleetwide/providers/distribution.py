@@ -1,7 +1,7 @@
 """Client of Docker Distribution (the OCI registry API), for worker threads."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,14 +162,26 @@ class RegistryClient:
         progress: Progress = no_progress,
     ) -> None:
         """Send a blob, unless the repository has it. A cancelled upload is dropped there."""
-        if self.blob_exists(repository, digest):
-            return
+        if not self.blob_exists(repository, digest):
+            self.send_blob(repository, _chunks(source), digest, progress)
+
+    def send_blob(
+        self,
+        repository: str,
+        chunks: Iterable[tuple[bytes, float]],
+        digest: str,
+        progress: Progress = no_progress,
+    ) -> None:
+        """Send a blob that the repository lacks, each chunk with the fraction before it.
+
+        Whatever ``chunks`` raises ends the upload, which is then dropped at the registry.
+        """
         started = self._call("POST", f"/v2/{repository}/blobs/uploads/", ok=(202,))
         location = started.headers["Location"]
         told = Throttled(progress)
         try:
             last = b""
-            for chunk, fraction in _chunks(source):
+            for chunk, fraction in chunks:
                 told("uploading", fraction)
                 if last:
                     response = self._call("PATCH", location, content=last, ok=(202,))
