@@ -29,7 +29,7 @@ FALLBACK = "sha256-" + "a" * 64
         ("1.0", "1x0", False),
     ],
 )
-def test_patterns(pattern: str, text: str, fits: bool) -> None:  # noqa: FBT001
+def test_patterns(pattern: str, text: str, fits: bool) -> None:
     assert matches(pattern, text) is fits
 
 
