@@ -7,6 +7,7 @@ import typer
 from fleetwide.cli import (
     output,
     registry_account,
+    registry_import,
     registry_nginx,
     registry_quota,
     registry_retention,
@@ -26,6 +27,7 @@ from fleetwide.models.registry_documents import (
 
 app = noun("The image registry.")
 app.command()(registry_server.serve)
+app.command("import")(registry_import.import_repositories)
 app.add_typer(registry_account.app, name="account")
 app.command("nginx-config")(registry_nginx.print_config)
 app.add_typer(registry_quota.app, name="quota")
