@@ -39,10 +39,10 @@ def test_copy_in_inspect_and_copy_out(stack: Stack, tmp_path: Path, repository: 
 
 def test_copy_within_the_registry(stack: Stack, tmp_path: Path, repository: str) -> None:
     digest = _push(stack, tmp_path, repository, "v1")
-    words = ("--src-tls-verify=false", "--src-creds", CREDENTIALS)
-    words += ("--dest-tls-verify=false", "--dest-creds", CREDENTIALS)
+    here = ("--src-tls-verify=false", "--src-creds", CREDENTIALS)
+    there = ("--dest-tls-verify=false", "--dest-creds", CREDENTIALS)
     target = f"docker://{stack.address}/{repository}/copy:v1"
-    _skopeo("copy", *words, f"docker://{stack.address}/{repository}:v1", target)
+    _skopeo("copy", *here, *there, f"docker://{stack.address}/{repository}:v1", target)
     asked = ("--tls-verify=false", "--creds", CREDENTIALS)
     assert json.loads(_skopeo("inspect", *asked, target))["Digest"] == digest
 
