@@ -1,17 +1,14 @@
 """Two at once, on both databases with real threads: whoever comes second sees what the first did."""
 
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from sqlmodel import col, func, select, update
 
-from fleetwide.errors import FleetwideError
 from fleetwide.store import migrate
 from fleetwide.store import registry_blobs as blobs
 from fleetwide.store import registry_manifests as manifests
@@ -28,12 +25,11 @@ from fleetwide.store.registry_tables import (
     TagRow,
 )
 from fleetwide.store.session import Store
+from tests.integration.registry_index.races import PATIENCE, ROUNDS, side_by_side
 from tests.registry_index import LEASE, NOW, blob, image, index, push, upload
 
 pytestmark = pytest.mark.integration
 A, B = image("a"), image("b")
-ROUNDS = 20
-PATIENCE = 30.0
 HELD_FOR = 0.3
 """Long enough for a thread to run into a lock; nothing depends on its being so."""
 
@@ -44,23 +40,6 @@ def store(database_url: str) -> Iterator[Store]:
     upload(opened, "apps/x", "config", "a", "b")
     yield opened
     opened.engine.dispose()
-
-
-def side_by_side(*actions: Callable[[], Any]) -> list[Any]:
-    """Start all at one moment; their results, or what they raised on purpose."""
-    barrier = threading.Barrier(len(actions))
-
-    def run(action: Callable[[], Any]) -> Any:
-        barrier.wait(PATIENCE)
-        try:
-            return action()
-        except FleetwideError as error:
-            return error
-
-    with ThreadPoolExecutor(len(actions)) as pool:
-        running = [pool.submit(run, action) for action in actions]
-        assert not wait(running, PATIENCE).not_done
-        return [one.result() for one in running]
 
 
 def sound(store: Store) -> None:
