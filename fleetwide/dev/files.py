@@ -1,5 +1,6 @@
 """The configuration files that the platform's servers read. Pure text."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -55,8 +56,11 @@ def front_door_config(plan: Plan, user: str | None) -> str:
     )
 
 
-def supervisor_config(plan: Plan, socket: Path) -> str:
-    """The supervisor's configuration; nothing starts by itself, ``dev up`` starts all in order."""
+def supervisor_config(plan: Plan, socket: Path, private: Mapping[str, Mapping[str, str]]) -> str:
+    """The supervisor's configuration; nothing starts by itself, ``dev up`` starts all in order.
+
+    ``private`` are variables that a process gets besides and that the plan does not keep.
+    """
     head = f"""\
 [unix_http_server]
 file={_plain(socket)}
@@ -72,16 +76,24 @@ pidfile={_plain(plan.state / "supervisord.pid")}
 directory={_plain(plan.state.parent)}
 childlogdir={_plain(plan.logs)}
 """
-    return "\n".join([head, *(_program(plan, process) for process in plan.processes)])
+    return "\n".join(
+        [
+            head,
+            *(
+                _program(plan, process, {**process.environment, **private.get(process.name, {})})
+                for process in plan.processes
+            ),
+        ]
+    )
 
 
-def _program(plan: Plan, process: PlannedProcess) -> str:
+def _program(plan: Plan, process: PlannedProcess, variables: Mapping[str, str]) -> str:
     # A one-shot may end at once; anything else that ends within a second failed to start.
     start_seconds = 0 if process.one_shot else 1
     return f"""\
 [program:{process.name}]
 command={_command(process)}
-environment={_environment(process)}
+environment={_environment(variables)}
 autostart=false
 autorestart={_AUTORESTART[process.restart]}
 startsecs={start_seconds}
@@ -100,8 +112,8 @@ def _command(process: PlannedProcess) -> str:
     return " ".join(f'"{_quoted(word)}"' for word in process.command)
 
 
-def _environment(process: PlannedProcess) -> str:
-    return ",".join(f'{key}="{_quoted(value)}"' for key, value in process.environment.items())
+def _environment(variables: Mapping[str, str]) -> str:
+    return ",".join(f'{key}="{_quoted(value)}"' for key, value in variables.items())
 
 
 def _quoted(text: str) -> str:

@@ -39,11 +39,13 @@ class Grant(StrEnum):
     DOCKER = "docker"
     DISTRIBUTION = "distribution"
     """What lies behind the registry's gateway."""
+    TOKENS = "tokens"
+    """The key of the registry's tokens, and the hashes of the platform's own accounts."""
 
 
 GRANTS: dict[str, frozenset[Grant]] = {
     "migrate": frozenset({Grant.DATABASE}),
-    "gateway": frozenset({Grant.DATABASE, Grant.DISTRIBUTION}),
+    "gateway": frozenset({Grant.DATABASE, Grant.DISTRIBUTION, Grant.TOKENS}),
     "api": frozenset({Grant.DATABASE, Grant.AWS}),
     "control": frozenset({Grant.DATABASE, Grant.AWS}),
     "scheduler": frozenset({Grant.DATABASE}),
@@ -68,6 +70,9 @@ _OWN = frozenset(
         "FLEETWIDE_METRICS_ADDRESS",
         "FLEETWIDE_REGISTRY_BACKEND_URL",
         "FLEETWIDE_REGISTRY_STORAGE",
+        "FLEETWIDE_REGISTRY_TOKEN_KEY",
+        "FLEETWIDE_REGISTRY_ACCOUNTS",
+        "FLEETWIDE_REGISTRY_USERNAME",
     }
 )
 _STATE_PATH = re.compile(r"/[\w./@+ -]*$")
@@ -251,6 +256,11 @@ def _granted(grant: Grant, config: DevConfig, around: Surroundings) -> dict[str,
         return {"FLEETWIDE_DOCKER_URL": around.docker_url}
     if grant is Grant.DISTRIBUTION:
         return _distribution(config, around)
+    if grant is Grant.TOKENS:
+        return {
+            "FLEETWIDE_REGISTRY_TOKEN_KEY": str(around.state / "registry-token-key.pem"),
+            "FLEETWIDE_REGISTRY_ACCOUNTS": str(around.state / "registry-accounts.json"),
+        }
     port = _port(config, "aws")
     if port is None:
         return {}

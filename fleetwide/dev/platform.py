@@ -14,10 +14,12 @@ from fleetwide.dev.config import DevConfig, only, ports_of, without
 from fleetwide.dev.health import healthy
 from fleetwide.dev.machine import marked_processes, taken_ports
 from fleetwide.dev.plan import Plan, PlannedProcess, Surroundings, derive, inherited
+from fleetwide.dev.registry_accounts import ADMIN, admin_secret, prepare_accounts
 from fleetwide.dev.start import Report, Start
 from fleetwide.dev.state import delete, load_plan, locked, store_plan, stored_secret, write_private
 from fleetwide.dev.stop import DOCKERD, stop_all, sweep
 from fleetwide.dev.supervisor import ProcessInfo, Supervisor, launch, restarts, socket_path
+from fleetwide.dev.unindexed import unindexed
 from fleetwide.errors import Conflict, DockerUnavailable, NotFound
 from fleetwide.models.base import Record
 
@@ -89,9 +91,34 @@ def _up(config: DevConfig, state: Path, options: UpOptions) -> Plan:
         supervisor = _launch(config, plan, variables)
         for process in wanted.values():
             options.report(f"{process.name:<10} $ {shlex.join(process.command)}")
+        if "gateway" in wanted:
+            options.report(_how_to_log_in(plan))
     started = Start(plan, supervisor, variables["PATH"], options.report, wanted).run()
     options.report(f"up: {started} started" if started else "already up")
+    if "gateway" in wanted:
+        _tell_unindexed(plan, options.report)
     return plan
+
+
+def _tell_unindexed(plan: Plan, report: Report) -> None:
+    lost = unindexed(plan.state)
+    if not lost:
+        return
+    database = plan.process("gateway").environment["FLEETWIDE_DATABASE_URL"]
+    distribution = plan.process("distribution").ports[0]
+    report(
+        f"{len(lost)} repositories, {lost[0]} among them, are not in the registry's index; "
+        f"to take them in: FLEETWIDE_DATABASE_URL='{database}' "
+        f"fleetwide registry import --from http://127.0.0.1:{distribution}"
+    )
+
+
+def _how_to_log_in(plan: Plan) -> str:
+    address = f"127.0.0.1:{plan.process('registry').ports[0]}"
+    return (
+        f"{'registry':<10} log in: docker login {address} -u {ADMIN} --password-stdin "
+        f"< {shlex.quote(str(admin_secret(plan.state)))}"
+    )
 
 
 def _surroundings(state: Path, options: UpOptions) -> Surroundings:
@@ -168,9 +195,10 @@ def _launch(config: DevConfig, plan: Plan, variables: dict[str, str]) -> Supervi
     plan.logs.mkdir(exist_ok=True)
     (plan.logs / "supervisord.log").unlink(missing_ok=True)
     _write_registry_files(config, plan)
+    logins = prepare_accounts(plan, variables) if "gateway" in config.processes else {}
     socket = socket_path(plan.state)
     settings = plan.state / "supervisord.conf"
-    write_private(settings, files.supervisor_config(plan, socket))
+    write_private(settings, files.supervisor_config(plan, socket, logins))
     store_plan(plan)
     return launch(settings, socket, variables)
 

@@ -19,7 +19,7 @@ def _supervisor(environment: str | None = None) -> configparser.RawConfigParser:
     config = CONFIG.model_copy(update={"processes": CONFIG.processes | {"api": api}})
     plan = derive(config, Surroundings(STATE, "unix:///x", Path("/bin")))
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
-    parser.read_string(supervisor_config(plan, Path("/run/x.sock")))
+    parser.read_string(supervisor_config(plan, Path("/run/x.sock"), {"api": {"PRIVATE": "s3cret"}}))
     return parser
 
 
@@ -35,6 +35,12 @@ def test_restart_policies_map_to_autorestart() -> None:
     assert parser["program:api"]["autorestart"] == "true"
     assert parser["program:migrate"]["autorestart"] == "false"
     assert parser["program:migrate"]["startsecs"] == "0"
+
+
+def test_what_is_private_reaches_its_process_alone() -> None:
+    parser = _supervisor()
+    holders = [name for name in parser if "s3cret" in parser[name].get("environment", "")]
+    assert holders == ["program:api"]
 
 
 def test_odd_values_survive_quoting() -> None:

@@ -50,6 +50,8 @@ def test_only_holders_get_the_database_and_aws(name: str) -> None:
     assert ("FLEETWIDE_DOCKER_URL" in given) == (name == "host")
     assert ("FLEETWIDE_REGISTRY_BACKEND_URL" in given) == (name == "gateway")
     assert ("FLEETWIDE_REGISTRY_STORAGE" in given) == (name == "gateway")
+    assert ("FLEETWIDE_REGISTRY_TOKEN_KEY" in given) == (name == "gateway")
+    assert ("FLEETWIDE_REGISTRY_ACCOUNTS" in given) == (name == "gateway")
 
 
 def test_everybody_reaches_the_registry_by_its_front_door() -> None:
@@ -74,6 +76,9 @@ def test_credentials_of_the_shell_are_not_inherited() -> None:
         "AWS_PROFILE": "production",
         "FLEETWIDE_DATABASE_URL": "postgresql://user:word@db/prod",
         "FLEETWIDE_LOG_LEVEL": "DEBUG",
+        "FLEETWIDE_REGISTRY_USERNAME": "me",
+        "FLEETWIDE_REGISTRY_PASSWORD": "word",
+        "FLEETWIDE_REGISTRY_ACCOUNTS": "/etc/accounts.json",
         "GITHUB_TOKEN": "real",
     }
     kept = inherited(shell, AROUND)
