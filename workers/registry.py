@@ -18,7 +18,7 @@ from activities.registry import GarbageActivities
 from activities.registry_pushes import PushActivities
 from activities.registry_reconcile import ReconcileActivities
 from activities.registry_replication import ReplicationActivities
-from activities.registry_repositories import RepositoryActivities
+from activities.registry_repositories import RepositoryActivities, RepositoryLinks
 from activities.registry_retention import RegistryRetentionActivities
 from activities.registry_scrub import ScrubActivities
 from fleetwide.providers.distribution import RegistryClient
@@ -185,6 +185,7 @@ def storage_activities(
         reconciliation.reconcile_repository,
         reconciliation.reconcile_blobs,
         scrub.scrub_blobs,
+        RepositoryLinks(storage).unlink_repository,
     ]
 
 
