@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter
@@ -68,9 +69,10 @@ class Platform:
 
     @classmethod
     def open(cls, settings: Settings) -> "Platform":
+        url, review = settings.database_url.get_secret_value(), settings.registry_review_hours
         return cls(
             settings=settings,
-            store=Store.open(settings.database_url.get_secret_value()),
+            store=Store.open(url, timedelta(hours=review)),
             registry=RegistryClient.from_settings(settings),
             objects=open_object_store(settings),
             temporal=TemporalConnection(settings),

@@ -45,7 +45,8 @@ class Gateway:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         url = settings.database_url.get_secret_value()
-        return cls(settings, Store.open(url), open_reads(url))
+        store = Store.open(url, timedelta(hours=settings.registry_review_hours))
+        return cls(settings, store, open_reads(url))
 
     async def close(self) -> None:
         await self.pulls.flush()
