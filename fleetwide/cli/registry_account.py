@@ -1,6 +1,7 @@
 """``fleetwide registry account``: who may pull and push."""
 
 import getpass
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -19,6 +20,7 @@ from fleetwide.models.registry_access import (
     Action,
     Grant,
 )
+from fleetwide.registry.accounts import hash_secret
 
 app = noun("Accounts of the image registry: who may pull and push.")
 
@@ -136,6 +138,15 @@ def delete(name: Name) -> None:
     with client() as api:
         api.accounts.delete(name)
     output.note(f"deleted {name}")
+
+
+@app.command("hash")
+def print_hash() -> None:
+    """Read a secret from standard input and print its hash, for the gateway's accounts file."""
+    secret = sys.stdin.readline().rstrip("\n")
+    if not secret:
+        raise InvalidInput.for_field("secret", "must be on standard input", hint="... < FILE")
+    output.data(hash_secret(secret))
 
 
 def parse_grants(texts: Sequence[str]) -> list[Grant]:
