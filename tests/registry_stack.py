@@ -112,6 +112,8 @@ class StackOptions:
     """None for SQLite in the stack's folder."""
     backend_url: str | None = None
     """Where the gateway finds Distribution, when a test puts something in between."""
+    backend_port: int | None = None
+    """Distribution's port, when a test has to know it before."""
     storage: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     """More settings of the gateway's."""
@@ -200,7 +202,7 @@ def registry_stack(folder: Path, options: StackOptions | None = None) -> Iterato
 
 
 def _stack(folder: Path, options: StackOptions) -> Stack:
-    backend, gateway = free_port(), free_port()
+    backend, gateway = options.backend_port or free_port(), free_port()
     door = free_port() if options.plane == "nginx" else gateway
     storage = options.storage or folder / "storage"
     database = options.database_url or f"sqlite:///{folder}/index.db"
