@@ -24,7 +24,8 @@ def registry_config(state: Path, port: int, secret: str) -> str:
 
     It has no blob descriptor cache: with one, a manifest whose blobs garbage collection removed
     is accepted, and the image is corrupt. ``secret`` signs the state of uploads: it has to stay
-    the same, or an upload that a restart interrupts cannot go on.
+    the same, or an upload that a restart interrupts cannot go on. Its addresses are relative: a
+    client stands before nginx. Layers that may not be distributed may lie at any URL.
     """
     return yaml.safe_dump(
         {
@@ -34,7 +35,8 @@ def registry_config(state: Path, port: int, secret: str) -> str:
                 "filesystem": {"rootdirectory": str(state / "registry")},
                 "delete": {"enabled": True},
             },
-            "http": {"addr": f"127.0.0.1:{port}", "secret": secret},
+            "http": {"addr": f"127.0.0.1:{port}", "secret": secret, "relativeurls": True},
+            "validation": {"manifests": {"urls": {"allow": [".*"]}}},
         },
         sort_keys=False,
     )

@@ -53,7 +53,9 @@ def test_the_registry_has_no_descriptor_cache_and_deletes() -> None:
     config = yaml.safe_load(registry_config(STATE, 5050, "word"))
     assert "cache" not in config["storage"]
     assert config["storage"]["delete"] == {"enabled": True}
-    assert config["http"] == {"addr": "127.0.0.1:5050", "secret": "word"}
+    assert config["http"] == {
+        "addr": "127.0.0.1:5050", "secret": "word", "relativeurls": True,
+    }  # fmt: skip
 
 
 def test_the_front_door_stands_before_gateway_and_distribution() -> None:
