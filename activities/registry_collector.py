@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 
 from fleetwide.models.registry_gc import BatchDone, GarbageBatch, GarbageReport, RepositoryShare
@@ -17,6 +18,7 @@ from fleetwide.store.session import Store
 IN_ONE_TRANSACTION = 20
 """Whoever pushes waits for one transaction, never for a whole batch."""
 REPOSITORIES_AT_A_TIME = 200
+SLEEP_SECONDS = 1.0
 
 Told = Callable[[str], None]
 
@@ -28,11 +30,14 @@ class Pace:
         self._every = 1 / per_second
         self._next = time.monotonic()
 
-    def wait(self, count: int = 1) -> None:
-        """Sleep until ``count`` more things may be done."""
-        time.sleep(max(0.0, self._next - time.monotonic()))
+    def wait(self, count: int, told: Callable[[], None]) -> None:
+        """Sleep until ``count`` things more may have been done; ``told`` is called meanwhile."""
         # What was lost by being slow is not made up for in a burst.
         self._next = max(self._next, time.monotonic() - 1.0) + count * self._every
+        told()
+        while (left := self._next - time.monotonic()) > 0:
+            time.sleep(min(left, SLEEP_SECONDS))
+            told()
 
 
 @dataclass
@@ -108,8 +113,7 @@ class Collector:
         ):
             for count in work:
                 tally.reviewed += count
-                told(tally.sentence())
-                pace.wait(count)
+                pace.wait(count, lambda: told(tally.sentence()))
         return BatchDone(report=tally.report(), more=bool(rows))
 
     def _manifests(self, rows: Sequence[ReviewRow], tally: _Tally) -> Iterator[int]:
@@ -191,8 +195,8 @@ class Collector:
                 uploads += 1
             empty += self._drop_empty(name)
             cursor = name
-            told(f"{uploads} old uploads removed, at {name}")
-            pace.wait()
+            phrase = f"{uploads} old uploads removed, at {name}"
+            pace.wait(1, partial(told, phrase))
         report = GarbageReport(uploads=uploads, empty=empty)
         return BatchDone(report=report, more=len(names) == REPOSITORIES_AT_A_TIME, cursor=cursor)
 

@@ -27,6 +27,7 @@ PARTS = ("_layers", "_manifests", "_uploads")
 BROKEN = "fleetwide-broken"
 """Where bytes go that are not those of their digest: out of sight, but not lost."""
 MAX_LINK_BYTES = 200
+SLEEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,9 @@ def hash_blob(chunks: Iterable[bytes], bytes_per_second: float, told: Callable[[
         found.update(chunk)
         size += len(chunk)
         told(size)
-        time.sleep(max(0.0, size / bytes_per_second - (time.monotonic() - began)))
+        while (left := size / bytes_per_second - (time.monotonic() - began)) > 0:
+            time.sleep(min(left, SLEEP_SECONDS))
+            told(size)
     return PREFIX + found.hexdigest()
 
 
