@@ -24,6 +24,7 @@ from api.routers import (
     registry,
     registry_accounts,
     registry_changes,
+    registry_regions,
     rosco,
 )
 from fleetwide import __version__
@@ -48,6 +49,7 @@ ROUTERS = (
     batch,
     registry_accounts,
     registry_changes,
+    registry_regions,
     registry,
     events,
     operations,

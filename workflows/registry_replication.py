@@ -35,8 +35,8 @@ REPLICATION = "replication"
 """The task queue of whoever may write to other regions."""
 SIDE_BY_SIDE = 4
 COPY_LIMIT = timedelta(hours=6)
-COPY_HEARTBEAT = timedelta(minutes=1)
-"""A chunk of 8 MiB may take that long on the way to a far region."""
+COPY_HEARTBEAT = timedelta(seconds=20)
+"""A chunk of 8 MiB may take that long on its way; a killed worker is missed after it."""
 COPIES = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=8
 )

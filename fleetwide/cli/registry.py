@@ -10,6 +10,7 @@ from fleetwide.cli import (
     registry_import,
     registry_nginx,
     registry_quota,
+    registry_regions,
     registry_retention,
     registry_server,
     registry_tags,
@@ -38,6 +39,9 @@ app.command("tags")(registry_tags.tags)
 app.command("history")(registry_tags.history)
 app.command("at")(registry_tags.meaning_at)
 app.command("undo")(registry_tags.undo)
+app.command("replicate")(registry_regions.replicate)
+app.command("replicas")(registry_regions.replicas)
+app.command("preheat")(registry_regions.preheat)
 app.command("untag")(registry_tags.untag)
 
 REPOSITORIES = View[Repository](
