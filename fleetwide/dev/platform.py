@@ -82,7 +82,9 @@ def _up(config: DevConfig, state: Path, options: UpOptions) -> Plan:
     else:
         plan = running
         _tell_changes(config, plan, options)
-    wanted = _wanted(plan, config, options.names)
+    wanted = _without_needless_docker(
+        _wanted(plan, config, options.names), around, supervisor, options.report
+    )
     if not wanted:
         return plan
     _check_programs(wanted, variables["PATH"])
@@ -138,7 +140,7 @@ def _with_docker(config: DevConfig, around: Surroundings, options: UpOptions) ->
     if DOCKERD not in chosen.processes:
         return config
     if docker.answers(around.docker_url):
-        options.report(f"{DOCKERD:<10} not needed: a Docker daemon answers at {around.docker_url}")
+        options.report(_not_needed(around))
         return without(config, DOCKERD)
     health = config.processes[DOCKERD].health or ""
     if around.docker_url.removeprefix("unix://") != health.removeprefix("unix:"):
@@ -152,6 +154,32 @@ def _with_docker(config: DevConfig, around: Surroundings, options: UpOptions) ->
             hint='sudo service docker start && sudo usermod -aG docker "$USER" (then log in again)',
         )
     return config
+
+
+def _without_needless_docker(
+    wanted: dict[str, PlannedProcess], around: Surroundings, supervisor: Supervisor, report: Report
+) -> dict[str, PlannedProcess]:
+    """``wanted`` less our own Docker daemon where another answers: it would take that one's socket.
+
+    A platform that came up in parts has a plan from before it was asked for.
+    """
+    if DOCKERD not in wanted or not docker.answers(around.docker_url):
+        return wanted
+    ours = supervisor.info().get(DOCKERD) if supervisor.alive() else None
+    if ours is not None and ours.runs:
+        return wanted
+    report(_not_needed(around))
+    return {
+        name: process.model_copy(
+            update={"needs": tuple(need for need in process.needs if need != DOCKERD)}
+        )
+        for name, process in wanted.items()
+        if name != DOCKERD
+    }
+
+
+def _not_needed(around: Surroundings) -> str:
+    return f"{DOCKERD:<10} not needed: a Docker daemon answers at {around.docker_url}"
 
 
 def _tell_changes(config: DevConfig, plan: Plan, options: UpOptions) -> None:

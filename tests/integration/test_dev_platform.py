@@ -319,6 +319,21 @@ def test_where_a_daemon_answers_none_is_started(state: Path, short_folder: Path)
     assert left_over(state) == []
 
 
+def test_a_platform_that_comes_up_in_parts_starts_no_needless_daemon(
+    state: Path, short_folder: Path
+) -> None:
+    shell = os.environ | {"FLEETWIDE_DOCKER_URL": DOCKER_URL}
+    dockerd = own_dockerd(short_folder).processes["dockerd"].model_dump(exclude_none=True)
+    waits: dict[str, object] = {"command": "sleep 1000"}
+    config = of(first=waits, dockerd=dockerd, second=waits | {"after": "dockerd"})
+    up(config, state, UpOptions(names=("first",), shell=shell))
+    said: list[str] = []
+    up(config, state, UpOptions(shell=shell, report=said.append))
+    assert any("not needed: a Docker daemon answers" in line for line in said)
+    assert {one.name for one in status(state) if one.healthy} == {"first", "second"}
+    assert not (short_folder / "docker.pid").exists()
+
+
 def test_a_daemon_that_the_shell_names_must_answer(state: Path, short_folder: Path) -> None:
     shell = os.environ | {"FLEETWIDE_DOCKER_URL": "unix:///nowhere.sock"}
     with pytest.raises(DockerUnavailable, match=r"answers at unix:///nowhere\.sock"):
