@@ -53,7 +53,8 @@ def get(http: TestClient, path: str, **params: Any) -> Any:
 
 
 def walk(http: TestClient, path: str, **params: Any) -> list[str]:
-    found, cursor = list[str](), ""
+    found = list[str]()
+    cursor: str | None = ""
     while cursor is not None:
         page = get(http, path, cursor=cursor, limit=1, **params)
         assert len(page["items"]) <= 1
