@@ -19,7 +19,6 @@ from fleetwide.providers.registry_storage import RegistryStorage
 from fleetwide.providers.registry_trees import FolderTree
 from fleetwide.registry.manifests import ParsedManifest
 from fleetwide.store import registry_blobs, registry_manifests, registry_repositories, registry_tags
-from fleetwide.store.migrate import upgrade
 from fleetwide.store.registry_tables import (
     BlobRow,
     ManifestBlobRow,
@@ -184,9 +183,8 @@ def _lost(known: _Known, storage: RegistryStorage) -> Iterator[str]:
 def shelf(
     database_url: str, folder: Path, *, delay: timedelta = NO_TIME, lease: timedelta = NO_TIME
 ) -> Iterator[Shelf]:
-    """Index and storage, empty unless they were there before."""
+    """Index and storage, empty unless they were there before; the schema is there."""
     store = Store.open(database_url, delay)
-    upgrade(store.engine)
     try:
         yield Shelf(store, RegistryStorage(FolderTree(folder)), folder, lease)
     finally:

@@ -7,6 +7,7 @@ import typer
 from fleetwide.cli import (
     output,
     registry_account,
+    registry_gc,
     registry_import,
     registry_nginx,
     registry_quota,
@@ -33,6 +34,9 @@ app.add_typer(registry_account.app, name="account")
 app.command("nginx-config")(registry_nginx.print_config)
 app.add_typer(registry_quota.app, name="quota")
 app.add_typer(registry_retention.app, name="retention")
+app.add_typer(registry_gc.gc, name="gc")
+app.add_typer(registry_gc.reconcile, name="reconcile")
+app.add_typer(registry_gc.scrub, name="scrub")
 app.command("usage")(registry_quota.usage)
 app.command("delete")(registry_retention.delete)
 app.command("tags")(registry_tags.tags)

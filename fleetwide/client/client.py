@@ -10,6 +10,7 @@ from fleetwide.client.os import OSClient
 from fleetwide.client.recipes import RecipeClient
 from fleetwide.client.registry import RegistryClient
 from fleetwide.client.registry_accounts import AccountClient
+from fleetwide.client.registry_gc import UpkeepClient
 from fleetwide.client.registry_regions import RegionClient
 from fleetwide.client.transport import Query, Transport, segment
 from fleetwide.models.batch import BatchJobSpec, Child
@@ -42,6 +43,7 @@ class Client:
         self.tasks = TaskClient(self._transport)
         self.jobs = JobClient(self._transport)
         self.registry = RegistryClient(self._transport)
+        self.upkeep = UpkeepClient(self._transport)
         self.regions = RegionClient(self._transport)
         self.accounts = AccountClient(self._transport)
 

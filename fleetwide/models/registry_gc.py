@@ -357,6 +357,15 @@ class UpkeepRun(Record):
     report: dict[str, Any]
 
 
+class UpkeepReport(Record):
+    """What a run told when it ended."""
+
+    at: Timestamp
+    workflow_id: str
+    sentence: str
+    report: dict[str, Any]
+
+
 class UpkeepSchedule(Spec):
     """How often the registry looks after itself; None for never."""
 
