@@ -24,6 +24,8 @@ from api.routers import (
     registry,
     registry_accounts,
     registry_changes,
+    registry_gc,
+    registry_pages,
     registry_regions,
     rosco,
 )
@@ -49,6 +51,8 @@ ROUTERS = (
     batch,
     registry_accounts,
     registry_changes,
+    registry_gc,
+    registry_pages,
     registry_regions,
     registry,
     events,
