@@ -39,9 +39,10 @@ async def from_distribution(gateway: Gateway, repository: str, digest: str) -> i
     size = await gateway.backend.blob_size(repository, digest)
     if size is None:
         return None
-    kept = await gateway.writing(lambda session: _admit(gateway, session, repository, digest, size))
-    if known and not kept:
-        # Garbage collection removed it after Distribution was asked: the new row is wrong.
+    await gateway.writing(lambda session: _admit(gateway, session, repository, digest, size))
+    if known and await gateway.backend.blob_size(repository, digest) is None:
+        # Garbage collection removed it, here or at all, after Distribution was asked: from now on
+        # it keeps what is there, so what is there now is the truth.
         await gateway.writing(lambda session: _forget(session, repository, digest))
         return None
     return size
@@ -54,14 +55,10 @@ def _known(session: Session, name: str, digest: str) -> bool:
     return session.get(BlobRow, digest) is not None
 
 
-def _admit(gateway: Gateway, session: Session, name: str, digest: str, size: int) -> bool:
-    """Whether the blob's row was there before."""
+def _admit(gateway: Gateway, session: Session, name: str, digest: str, size: int) -> None:
     now = utc_now()
     repository = registry_repositories.require(session, name)
     registry_blobs.admit(session, repository, digest, size, now=now, lease_until=gateway.lease(now))
-    session.flush()
-    row = session.get(BlobRow, digest, populate_existing=True)
-    return row is not None and row.created_at != now
 
 
 def _forget(session: Session, name: str, digest: str) -> None:

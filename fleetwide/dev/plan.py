@@ -49,6 +49,7 @@ GRANTS: dict[str, frozenset[Grant]] = {
     "api": frozenset({Grant.DATABASE, Grant.AWS}),
     "control": frozenset({Grant.DATABASE, Grant.AWS}),
     "scheduler": frozenset({Grant.DATABASE}),
+    "storage": frozenset({Grant.DATABASE, Grant.DISTRIBUTION}),
     "builder": frozenset({Grant.AWS}),
     "host": frozenset({Grant.DOCKER}),
 }

@@ -43,13 +43,14 @@ def test_health_checks_follow_the_ports() -> None:
 def test_only_holders_get_the_database_and_aws(name: str) -> None:
     given = set(PLAN.process(name).environment)
     assert ("FLEETWIDE_DATABASE_URL" in given) == (
-        name in {"migrate", "gateway", "api", "control", "scheduler"}
+        name in {"migrate", "gateway", "api", "control", "scheduler", "storage"}
     )
     assert ("AWS_SECRET_ACCESS_KEY" in given) == (name in {"api", "control", "builder"})
     assert ("FLEETWIDE_AWS_ENDPOINT_URL" in given) == (name in {"api", "control", "builder"})
     assert ("FLEETWIDE_DOCKER_URL" in given) == (name == "host")
-    assert ("FLEETWIDE_REGISTRY_BACKEND_URL" in given) == (name == "gateway")
-    assert ("FLEETWIDE_REGISTRY_STORAGE" in given) == (name == "gateway")
+    behind = name in {"gateway", "storage"}
+    assert ("FLEETWIDE_REGISTRY_BACKEND_URL" in given) == behind
+    assert ("FLEETWIDE_REGISTRY_STORAGE" in given) == behind
     assert ("FLEETWIDE_REGISTRY_TOKEN_KEY" in given) == (name == "gateway")
     assert ("FLEETWIDE_REGISTRY_ACCOUNTS" in given) == (name == "gateway")
 
