@@ -2,7 +2,7 @@
 
 from sqlmodel import Session
 
-from api.oci import memberships, places
+from api.oci import memberships, places, pull_through
 from api.oci.errors import OciError, blob_unknown, digest_invalid
 from api.oci.gateway import Gateway, utc_now
 from api.oci.replies import Reply
@@ -15,7 +15,10 @@ from fleetwide.store import registry_blobs, registry_repositories
 async def read(gateway: Gateway, request: Request) -> Reply:
     """GET and HEAD. Ranges are served by who has the bytes."""
     repository, digest = request.repository, _checked(request.reference)
-    size = await memberships.size_of(gateway, repository, digest)
+    if gateway.fetches.origin(repository) is not None:
+        size = await pull_through.blob(gateway, repository, digest)
+    else:
+        size = await memberships.size_of(gateway, repository, digest)
     if size is None:
         raise blob_unknown(repository, digest)
     if request.method == "HEAD":

@@ -12,6 +12,7 @@ from sqlmodel import Session
 
 from api.oci.cache import ManifestCache, Recent
 from api.oci.errors import unavailable
+from api.oci.fetches import Fetches
 from api.oci.places import BlobPlaces
 from api.oci.pulls import PullCounter
 from fleetwide.errors import PlatformError
@@ -37,6 +38,7 @@ class Gateway:
         self.manifests = ManifestCache(settings.registry_manifest_cache)
         self.pulls = PullCounter(store)
         self.blobs = BlobPlaces(settings)
+        self.fetches = Fetches(settings, store)
         self.policy = PolicyFile(settings.registry_policy)
         self.store = store
         self._reads = reads
@@ -49,6 +51,7 @@ class Gateway:
         return cls(settings, store, open_reads(url))
 
     async def close(self) -> None:
+        await self.fetches.close()
         await self.pulls.flush()
         await self.backend.close()
         await self._reads.close()

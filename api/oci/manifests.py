@@ -1,5 +1,6 @@
 """Manifests as they are pulled: the path of every start of a container."""
 
+from api.oci import pull_through
 from api.oci.errors import digest_invalid, manifest_unknown
 from api.oci.gateway import Gateway
 from api.oci.replies import Header, Reply, warning
@@ -14,18 +15,25 @@ STALE = warning("served from memory: the index of the registry does not answer")
 async def read(gateway: Gateway, request: Request) -> Reply:
     """GET and HEAD: the bytes as they were pushed, whatever the client accepts."""
     repository, reference = request.repository, request.reference
-    found, stale = await gateway.resolve(repository, _checked(repository, reference))
+    name = (repository, _checked(repository, reference))
+    found, stale = await gateway.resolve(*name)
+    warned, data = (STALE if stale else None), None
+    if gateway.fetches.origin(repository) is not None and not stale:
+        seen = await pull_through.manifest(gateway, name, found)
+        if seen is not None:
+            found, data, warned = seen.found, seen.data, seen.warning
     if found is None:
         raise manifest_unknown(repository, reference)
-    headers = _headers(found, stale=stale)
+    headers = _headers(found, warned)
     if _matches(request, found.digest):
         return Reply(304, headers)
     if request.method == "HEAD":
         return Reply(200, headers, size=found.size)
-    data = await gateway.manifest(found)
+    data = data or await gateway.manifest(found)
     if data is None:
         raise manifest_unknown(repository, reference)
-    gateway.pulls.note(found.repository_id, found.digest)
+    if found.repository_id:
+        gateway.pulls.note(found.repository_id, found.digest)
     return Reply(200, headers, data)
 
 
@@ -40,14 +48,14 @@ def _checked(repository: str, reference: str) -> str:
     return reference
 
 
-def _headers(found: Resolved, *, stale: bool) -> list[Header]:
+def _headers(found: Resolved, warned: Header | None) -> list[Header]:
     digest = found.digest.encode()
     headers = [
         (b"content-type", found.media_type.encode("latin-1")),
         (b"docker-content-digest", digest),
         (b"etag", b'"%b"' % digest),
     ]
-    return [*headers, STALE] if stale else headers
+    return [*headers, warned] if warned else headers
 
 
 def _matches(request: Request, digest: str) -> bool:

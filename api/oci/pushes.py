@@ -51,6 +51,7 @@ class Push:
 
 async def put(gateway: Gateway, request: Request) -> Reply:
     """PUT by tag, or by digest with any number of ``?tag=``."""
+    gateway.fetches.refuse_push(request.repository)
     data = await request.body(gateway.settings.registry_manifest_bytes)
     # A manifest may take a while to read: others are served meanwhile.
     parsed = await asyncio.to_thread(_parsed, data, request.header(b"content-type"))

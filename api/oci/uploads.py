@@ -24,6 +24,7 @@ from fleetwide.store import registry_admission, registry_blobs, registry_reposit
 
 async def start(gateway: Gateway, request: Request) -> Reply:
     """POST: an upload, or a mount, or a whole blob at once (``?digest=``)."""
+    gateway.fetches.refuse_push(request.repository)
     algorithm = request.parameter("digest-algorithm")
     if algorithm not in (None, "sha256"):
         raise digest_invalid(f"{algorithm}:")

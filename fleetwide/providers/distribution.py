@@ -125,6 +125,16 @@ class RegistryClient:
         response = self._call("HEAD", _blob_path(repository, digest), ok=(200, 404))
         return response.status_code == 200
 
+    def blob_size(self, repository: str, digest: str) -> int | None:
+        """Bytes of a blob; None when the repository does not have it."""
+        response = self._call("HEAD", _blob_path(repository, digest), ok=(200, 404))
+        if response.status_code == 404:
+            return None
+        length = response.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            raise RegistryUnavailable(f"{self.base_url} gives no size for blob {digest}")
+        return int(length)
+
     def get_blob_json(self, repository: str, digest: str) -> dict[str, Any]:
         """A small JSON blob, such as an image's config."""
         response = self._call("GET", _blob_path(repository, digest), ok=(200, 404))

@@ -56,18 +56,19 @@ def record(
     tags: Sequence[str],
     by: str,
     now: datetime,
+    sparse: bool = False,
 ) -> ManifestRow:
     """Note a manifest that Distribution has taken, and let ``tags`` mean it.
 
     Everything that it refers to is looked for once more: since the push was checked, a lease may
-    have run out.
+    have run out. A ``sparse`` index need not have its children here.
 
     Raises:
         ReferencesUnknown: the repository lacks a blob or a child.
         NotFound, Conflict: the repository is gone, or is being deleted.
     """
     repository = lock_live(session, repository)
-    _check_references(session, repository, parsed, now)
+    _check_references(session, repository, parsed, now, sparse=sparse)
     row = session.get(ManifestRow, (id_of(repository), parsed.digest))
     if row is None:
         row = _insert(session, repository, parsed, by=by, now=now)
@@ -136,12 +137,17 @@ def referrers(
 
 
 def _check_references(
-    session: Session, repository: RepositoryRow, parsed: ParsedManifest, now: datetime
+    session: Session,
+    repository: RepositoryRow,
+    parsed: ParsedManifest,
+    now: datetime,
+    *,
+    sparse: bool,
 ) -> None:
     digests = [one.digest for one in parsed.blobs]
     # The reference itself keeps them from now on; the lease need not grow.
     lacking = blobs.hold(session, repository, digests, now=now, lease_until=now)
-    children = [one.digest for one in parsed.children]
+    children = [] if sparse else [one.digest for one in parsed.children]
     lacking += missing(session, id_of(repository), children)
     if lacking:
         raise ReferencesUnknown(repository.name, lacking)

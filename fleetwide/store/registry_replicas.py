@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, or_
-from sqlmodel import Session, col, exists, func, select, update
+from sqlmodel import Session, col, delete, exists, func, select, update
 
 from fleetwide.models.registry_regions import UPSTREAM, Blob
 from fleetwide.registry.replication import Node
@@ -194,28 +194,21 @@ def claim(
     )
     if session.execute(statement).rowcount:  # type: ignore[attr-defined]
         return True
-    free = or_(
-        col(ReplicaRow.workflow_id) == owner,
-        col(ReplicaRow.state) != COPYING,
-        col(ReplicaRow.updated_at) < now - life,
-    )
+    free = or_(col(ReplicaRow.workflow_id) == owner, col(ReplicaRow.updated_at) < now - life)
     taken = session.exec(
         update(ReplicaRow)
         .where(*_upstream(repository, digest), free)
-        .values(state=COPYING, message="", workflow_id=owner, updated_at=now)
+        .values(workflow_id=owner, updated_at=now)
         .execution_options(synchronize_session=False)
     )
     return taken.rowcount > 0
 
 
-def release(
-    session: Session, repository: str, digest: str, owner: str, *, message: str, now: datetime
-) -> None:
-    """End a claim; ``message`` says why nothing came of it, empty when the digest is here."""
+def release(session: Session, repository: str, digest: str, owner: str) -> None:
+    """End a claim, whatever came of it: others look for themselves."""
     session.exec(
-        update(ReplicaRow)
+        delete(ReplicaRow)
         .where(*_upstream(repository, digest), col(ReplicaRow.workflow_id) == owner)
-        .values(state=FAILED if message else PRESENT, message=message, updated_at=now)
         .execution_options(synchronize_session=False)
     )
 

@@ -33,15 +33,15 @@ ADMIN = Credentials("admin", PASSWORD)
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """This region: without accounts, and with nginx."""
-    with registry_stack(tmp_path_factory.mktemp("home"), StackOptions(plane="nginx")) as made:
+    """This region: without accounts, and without nginx."""
+    with registry_stack(tmp_path_factory.mktemp("home"), StackOptions(plane="redirect")) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The other region: it wants a token."""
-    options = StackOptions(plane="redirect", auth="token")
+    """The other region: it wants a token, and all of its bytes come through one door."""
+    options = StackOptions(plane="nginx", auth="token")
     with registry_stack(tmp_path_factory.mktemp("far"), options) as made:
         yield made
 
