@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from sqlalchemy import exists
 from sqlmodel import Session, col, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -117,10 +118,18 @@ def review_untagged(
     session: Session, repository_id: int, digests: Iterable[str], *, now: datetime
 ) -> None:
     """Have those manifests looked at that no tag means any more."""
-    wanted = set(digests)
-    query = _live(repository_id).where(col(TagRow.digest).in_(wanted))
-    tagged = {row.digest for row in session.exec(query)} if wanted else set()
-    lost = wanted - tagged
+    # One manifest may have very many tags: whether there is one at all is looked for.
+    tagged = exists().where(
+        col(TagRow.repository_id) == repository_id,
+        col(TagRow.digest) == col(ManifestRow.digest),
+        col(TagRow.ended_at).is_(None),
+    )
+    query = select(ManifestRow.digest).where(
+        ManifestRow.repository_id == repository_id,
+        col(ManifestRow.digest).in_(list(digests)),
+        ~tagged,
+    )
+    lost = session.exec(query).all()
     reviews.enqueue(session, reviews.MANIFEST, repository_id, lost, "untagged", now=now)
 
 
