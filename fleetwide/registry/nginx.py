@@ -34,6 +34,9 @@ REFUSAL_STATUS = "X-Refusal-Status"
 REFUSAL_BODY = "X-Refusal-Body"
 REFUSALS = (400, 401, 403, 404, 405, 409, 416, 429, 503)
 
+FAULT = "/_fault"
+"""Where nginx finds its own error documents; no named location, for a request that could not even
+be read has no path, and may not be led to one."""
 RETRY_SECONDS = 5
 """What clients are told to wait when a part behind nginx does not answer."""
 
@@ -196,8 +199,8 @@ proxy_set_header Host $http_host;
 proxy_set_header X-Forwarded-Host "";
 proxy_set_header X-Forwarded-Proto $front_scheme;
 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-error_page 400 404 405 413 414 416 @fault;
-error_page 403 500 502 503 504 =503 @fault;
+error_page 400 404 405 413 414 416 {FAULT};
+error_page 403 500 502 503 504 =503 {FAULT};
 """
 
 
@@ -223,7 +226,7 @@ location ~ "^/v2/(?<repository>[a-z0-9][a-z0-9._/-]*)/blobs/uploads/(?<upload>[\
     auth_request_set $refusal_range $upstream_http_range;
     auth_request_set $refusal_location $upstream_http_location;
     error_page 403 = @refused;
-    error_page 500 502 503 504 =503 @fault;
+    error_page 500 502 503 504 =503 {FAULT};
     # A full disk or a lost store is no answer of the specification's; clients try 503 again.
     proxy_intercept_errors on;
     client_max_body_size 0;
@@ -235,6 +238,8 @@ location ~ "^/v2/(?<repository>[a-z0-9][a-z0-9._/-]*)/blobs/uploads/(?<upload>[\
 }}
 location = {UPLOAD_CHECK} {{
     internal;
+    # It is judged by the length of a body that is not passed on.
+    client_max_body_size 0;
     proxy_pass_request_body off;
     proxy_set_header Connection "";
     proxy_set_header Host $http_host;
@@ -248,12 +253,14 @@ location = {UPLOAD_CHECK} {{
 }}
 """
 
-_FAULT = """\
-location @fault {
+_FAULT = f"""\
+location = {FAULT} {{
+    internal;
+    client_max_body_size 0;
     default_type application/json;
     add_header Retry-After $fault_wait always;
-    return 200 '{"errors":[{"code":"$fault_code","message":"$fault_message","detail":null}]}';
-}"""
+    return 200 '{{"errors":[{{"code":"$fault_code","message":"$fault_message","detail":null}}]}}';
+}}"""
 
 _BLOBS = """\
 location {place} {{
