@@ -10,10 +10,10 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.errors import ErrorCode
 
 KNOWN = (
-    "BatchJob",
     "Bake",
     "BakeDistribution",
     "BakerySweep",
+    "BatchJob",
     "ContainerTask",
     "Host",
     "ImageReplication",
@@ -22,10 +22,12 @@ KNOWN = (
     "OSImagePlan",
     "OSReproduction",
     "OSRetention",
-    "RegistryReplicationSweep",
-    "RegistryScrub",
-    "RegistryReconcile",
     "RegistryGarbageCollection",
+    "RegistryReconcile",
+    "RegistryReplicationSweep",
+    "RegistryRetention",
+    "RegistryScrub",
+    "RepositoryDeletion",
 )
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,29 +15,19 @@ from fleetwide.models.registry_gc import (
     ReconcileReport,
     ScrubReport,
 )
-from fleetwide.providers.registry_storage import RegistryStorage
-from fleetwide.providers.registry_trees import FolderTree
-from fleetwide.settings import Settings
-from fleetwide.store.session import Store
 from fleetwide.store.tables import EventRow
-from fleetwide.temporal.worker import WorkerRole, make_worker
 from tests.registry_index import blob, image
 from tests.registry_shelf import Shelf
+from tests.workflow.storing import storing
 from tests.workflow.world import World
-from workers.registry import storage_activities
 
 APP = "apps/hello"
 
 
 @pytest.fixture
 async def box(plane: World, tmp_path: Path) -> AsyncIterator[Shelf]:
-    """The registry's part of the world, with a storage worker; nothing waits for a review."""
-    root = tmp_path / "registry"
-    store = Store(plane.store.engine, timedelta())
-    storage = RegistryStorage(FolderTree(root))
-    role = WorkerRole("storage", activities=storage_activities(Settings(), store, storage))
-    async with make_worker(plane.client, role):
-        yield Shelf(store, storage, root)
+    async with storing(plane, tmp_path / "registry") as opened:
+        yield opened
 
 
 def fill(box: Shelf, images: int) -> None:
