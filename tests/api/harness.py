@@ -28,6 +28,8 @@ from fleetwide.models.containers import AttemptResult, EndReason, HostSpec, RunC
 from fleetwide.providers.attempt_logs import LogWriter
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import ObjectStore, open_object_store
+from fleetwide.providers.registry_storage import RegistryStorage
+from fleetwide.providers.registry_trees import FolderTree
 from fleetwide.registry.digests import canonical_json, digest_of
 from fleetwide.registry.manifests import parse_manifest
 from fleetwide.registry.references import parse_reference
@@ -44,7 +46,7 @@ from tests.workflow.scripted import ScriptedBuilder
 from tests.workflow.scripted_bakes import ScriptedBakes
 from tests.workflow.world import with_cloud
 from workers.placing import Placer
-from workers.registry import WORKFLOWS, control_activities
+from workers.registry import WORKFLOWS, control_activities, storage_activities
 
 IMAGE = "apps/hello:1.0.0"
 HOST = "h1"
@@ -261,12 +263,18 @@ class Plane:
                 ),
                 WorkerRole("builder", activities=[*builder.activities(), *bakes.activities()]),
                 WorkerRole(f"host.{HOST}", activities=[host.run_container]),
+                WorkerRole("storage", activities=self._storage_activities(store)),
             ):
                 await stack.enter_async_context(make_worker(self.client, worker))
             placing = asyncio.create_task(self._place(Placer(store, self.client)))
             stack.callback(placing.cancel)
             self._ready.set()
             await self._stop.wait()
+
+    def _storage_activities(self, store: Store) -> list[Callable[..., Any]]:
+        """Beside the registry that ``registry`` starts in the same folder."""
+        storage = RegistryStorage(FolderTree(self.folder / "blobs"))
+        return storage_activities(self.settings, store, storage)
 
     async def _place(self, placer: Placer) -> None:
         while True:
