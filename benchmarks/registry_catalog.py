@@ -21,7 +21,7 @@ REPOSITORIES = 10_000
 PAGE = 100
 WALKS = 3
 """Of the gateway, for each one of Distribution."""
-PAIRS = 3
+PAIRS = 2
 FIGURE = Figure(
     name="registry_catalog",
     unit=f"times faster: the whole catalog of {REPOSITORIES} repositories, {PAGE} a page",

@@ -30,7 +30,7 @@ from fleetwide.store.registry_reads import open_reads
 TAGS = 50_000
 MANY = 1_000_000
 PAGE = 100
-ROUNDS = 9
+ROUNDS = 7
 PAGES = 20
 FIGURE = Figure(
     name="registry_tags",

@@ -75,6 +75,8 @@ def move(
         session.add(repository)
     else:
         _end(session, running, by=by, moment=start)
+        # The next interval may only begin when this one has ended: an index sees to it.
+        session.flush()
         _touch(session, repository_id, running.digest, now)
     row = TagRow(repository_id=repository_id, name=name, digest=digest, by=by, started_at=start)
     session.add(row)
@@ -111,7 +113,6 @@ def end_all(
         told(session, repository.name, "tag-deleted", f"{row.name} was deleted", at=now, **data)
     repository.tags -= len(rows)
     session.add(repository)
-    session.flush()
 
 
 def review_untagged(
@@ -143,8 +144,6 @@ def _end(session: Session, row: TagRow, *, by: str, moment: datetime) -> None:
     row.ended_at = moment
     row.ended_by = by
     session.add(row)
-    # The next interval may only begin when this one has ended: an index sees to it.
-    session.flush()
 
 
 def _touch(session: Session, repository_id: int, digest: str, now: datetime) -> bool:
