@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         default=4 * 1024**2, ge=64 * 1024, description="bytes that a manifest may have"
     )
     registry_manifest_cache: int = Field(
-        default=48 * 1024**2, ge=0, description="bytes of manifests that a gateway keeps in memory"
+        default=32 * 1024**2, ge=0, description="bytes of manifests that a gateway keeps in memory"
     )
     registry_lease_seconds: int = Field(
         default=3600,
@@ -136,6 +136,22 @@ class Settings(BaseSettings):
     )
     docker_url: str = Field(
         default="unix:///var/run/docker.sock", description="this host's Docker daemon"
+    )
+
+    peer_address: str | None = Field(
+        default=None,
+        description="host:port that this host serves blobs on to other hosts; unset means it "
+        "serves none",
+    )
+    peer_url: str | None = Field(
+        default=None, description="that address as other hosts reach it; unset means the same"
+    )
+    peer_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="what hosts know that share blobs; empty means that this one does not",
+    )
+    peer_cache: int = Field(
+        default=20 * 1024**3, ge=0, description="bytes of blobs that a host keeps to share"
     )
 
     apt_mirror: str | None = Field(

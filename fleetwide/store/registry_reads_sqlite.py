@@ -11,7 +11,8 @@ from fleetwide.store.registry_read_statements import IndexUnavailable, Resolved
 
 BUSY_SECONDS = 1.0
 """Readers wait for nobody in WAL mode, except while the log is recovered after a crash."""
-MMAP_BYTES = 1024**3
+CACHE_KIB = 8 * 1024
+"""Of pages. Mapped into memory, a file of a million tags would count as this process's own."""
 
 _BY_DIGEST = statements.BY_DIGEST.format(p="?")
 _BY_TAG = statements.BY_TAG.format(p="?")
@@ -78,6 +79,7 @@ class SqliteReads:
             opened = sqlite3.connect(
                 self._uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None
             )
-            opened.execute(f"PRAGMA mmap_size={MMAP_BYTES}")
+            opened.execute("PRAGMA mmap_size=0")
+            opened.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
             self._connection = opened
         return self._connection
