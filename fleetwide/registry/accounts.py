@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from fleetwide.models.registry_access import (
 MAX_SECRET = 512
 """Bytes of a secret that somebody sends."""
 _COST, _BLOCK, _PARALLEL = 2**14, 8, 1
-_MAX_COST = 2**17
+_MAX_WORK = 8 * _COST * _BLOCK * _PARALLEL
+"""Of a hash that somebody wrote into a file."""
 _SALT_BYTES, _HASH_BYTES, _SECRET_BYTES = 16, 32, 32
 
 
@@ -70,7 +72,8 @@ def is_secret(secret: str, stored: str) -> bool:
         kind, cost, block, parallel, salt, digest = stored.split("$")
         wanted = base64.b64decode(digest, validate=True)
         numbers = int(cost), int(block), int(parallel)
-        if kind != "scrypt" or numbers[0] > _MAX_COST or len(wanted) != _HASH_BYTES:
+        bounded = min(numbers) > 0 and math.prod(numbers) <= _MAX_WORK
+        if kind != "scrypt" or not bounded or len(wanted) != _HASH_BYTES:
             return False
         given = _scrypt(secret, base64.b64decode(salt, validate=True), *numbers)
     except ValueError:
