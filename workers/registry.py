@@ -15,6 +15,7 @@ from activities.baseos_builds import OSBuildActivities
 from activities.baseos_reports import BuilderQuestions, ReleaseQuestions
 from activities.containers import ContainerActivities
 from activities.registry import GarbageActivities
+from activities.registry_preheat import PreheatPlanActivities
 from activities.registry_pushes import PushActivities
 from activities.registry_reconcile import ReconcileActivities
 from activities.registry_replication import ReplicationActivities
@@ -38,6 +39,7 @@ from workflows.batch import BatchJob
 from workflows.containers import ContainerTask
 from workflows.hosts import Host
 from workflows.registry_gc import RegistryGarbageCollection
+from workflows.registry_preheat import ImagePreheat
 from workflows.registry_reconcile import RegistryReconcile, RegistryScrub
 from workflows.registry_replication import ImageReplication, RegistryReplicationSweep
 from workflows.registry_repositories import RepositoryDeletion
@@ -51,6 +53,7 @@ WORKFLOWS: Sequence[type] = (
     BakerySweep,
     ContainerTask,
     Host,
+    ImagePreheat,
     ImageReplication,
     OSFixesAvailable,
     OSImageBuild,
@@ -77,6 +80,7 @@ def control_activities(
     images, baked_amis = ImageActivities(store), BakedAmiActivities(settings)
     repositories = RepositoryActivities(store)
     retention = RegistryRetentionActivities(store, settings.registry_policy)
+    preheats = PreheatPlanActivities(store, registry)
     return [
         containers.place,
         containers.record_attempts,
@@ -84,6 +88,7 @@ def control_activities(
         containers.register_host,
         containers.disconnect_host,
         containers.remove_host,
+        preheats.plan_preheat,
         releases.reserve_release,
         releases.find_unchanged,
         releases.find_release,

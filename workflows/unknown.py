@@ -16,6 +16,7 @@ KNOWN = (
     "BatchJob",
     "ContainerTask",
     "Host",
+    "ImagePreheat",
     "ImageReplication",
     "OSFixesAvailable",
     "OSImageBuild",

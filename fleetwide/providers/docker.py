@@ -156,6 +156,26 @@ class ContainerHost:
                     raise pull_failure(image, response.json().get("message", ""))
                 consume_pull(image, response.iter_lines(), go_on)
 
+    def has_image(self, image: str) -> bool:
+        """Whether the daemon knows an image by this name (an ``image_name``)."""
+        try:
+            with self._reaching(f"look for {image}"):
+                self._api().inspect_image(image)  # type: ignore[no-untyped-call]
+        except APIError as error:
+            if error.status_code == HTTPStatus.NOT_FOUND:
+                return False
+            raise self._refusal(f"look for {image}", error) from error
+        return True
+
+    def forget_name(self, image: str) -> None:
+        """Take a name from an image; one that has no other name, and no container, goes."""
+        try:
+            with self._reaching(f"forget {image}"):
+                self._api().remove_image(image)
+        except APIError as error:
+            if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                raise self._refusal(f"forget {image}", error) from error
+
     def _login(self, name: str) -> dict[str, str]:
         """The header by which the daemon logs in at the registry of an image's name."""
         if self._credentials is None:
