@@ -17,6 +17,8 @@ async def read(gateway: Gateway, request: Request) -> Reply:
     repository, digest = request.repository, _checked(request.reference)
     if gateway.fetches.origin(repository) is not None:
         size = await pull_through.blob(gateway, repository, digest)
+    elif request.method == "HEAD":
+        size = await memberships.promised_size(gateway, repository, digest)
     else:
         size = await memberships.size_of(gateway, repository, digest)
     if size is None:

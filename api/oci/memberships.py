@@ -7,10 +7,10 @@ no answer: tenants would read each other's blobs.
 
 from sqlmodel import Session
 
-from api.oci.errors import name_unknown
+from api.oci.errors import OciError, name_unknown
 from api.oci.gateway import Gateway, utc_now
 from fleetwide.errors import PlatformError
-from fleetwide.store import registry_blobs, registry_repositories
+from fleetwide.store import registry_blobs, registry_facts, registry_repositories
 from fleetwide.store.registry_tables import BlobRow
 
 
@@ -28,6 +28,25 @@ async def size_of(gateway: Gateway, repository: str, digest: str) -> int | None:
     if size is not None:
         return size
     return await from_distribution(gateway, repository, digest)
+
+
+async def promised_size(gateway: Gateway, repository: str, digest: str) -> int | None:
+    """``size_of`` for who then uploads nothing, since it is here: so it stays for a while.
+
+    Only what no manifest refers to and no lease holds has to be held anew, which is rare.
+    """
+    size = await size_of(gateway, repository, digest)
+    if size is None:
+        return None
+    try:
+        loose = await gateway.reading(
+            lambda session: registry_facts.is_loose(session, repository, digest, utc_now())
+        )
+    except OciError as error:
+        if error.status != 503:
+            raise
+        return size  # without the index nothing is collected either
+    return await from_distribution(gateway, repository, digest) if loose else size
 
 
 async def from_distribution(gateway: Gateway, repository: str, digest: str) -> int | None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
+from sqlalchemy import exists
 from sqlmodel import Session, col, select
 
 from fleetwide.registry.garbage import BlobFacts, ManifestFacts, Membership
@@ -12,6 +13,7 @@ from fleetwide.store.registry_tables import (
     ManifestChildRow,
     ManifestRow,
     RepositoryBlobRow,
+    RepositoryRow,
     TagRow,
 )
 from fleetwide.store.registry_usage import in_use
@@ -149,6 +151,21 @@ def _memberships(
         one = Membership(repository_id, referenced=referenced, lease_until=lease_until)
         found.setdefault(digest, []).append(one)
     return found
+
+
+def is_loose(session: Session, repository: str, digest: str, now: datetime) -> bool:
+    """Whether a blob belongs to the repository, but nothing keeps it from being collected."""
+    held = exists().where(
+        col(ManifestBlobRow.repository_id) == col(RepositoryBlobRow.repository_id),
+        col(ManifestBlobRow.blob) == col(RepositoryBlobRow.digest),
+    )
+    query = (
+        select(RepositoryBlobRow.digest)
+        .join(RepositoryRow, col(RepositoryRow.id) == col(RepositoryBlobRow.repository_id))
+        .where(RepositoryRow.name == repository, RepositoryBlobRow.digest == digest)
+        .where(RepositoryBlobRow.lease_until <= now, ~held)
+    )
+    return session.exec(query).first() is not None
 
 
 def _manifests(
