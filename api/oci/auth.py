@@ -17,7 +17,8 @@ from api.oci.wanted import Wanted, wanted_by
 from fleetwide.errors import FleetwideError
 from fleetwide.providers.registry_keys import open_keys
 from fleetwide.registry.scopes import Access, Caller, allows, scope_text
-from fleetwide.registry.tokens import LEEWAY, SERVICE, Claims, InvalidToken, KeyRing, verify
+from fleetwide.registry.token_keys import KeyRing
+from fleetwide.registry.tokens import LEEWAY, SERVICE, Claims, InvalidToken, verify
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
 

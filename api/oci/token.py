@@ -22,11 +22,11 @@ from fleetwide.errors import InvalidInput
 from fleetwide.models.registry_access import AccountKind
 from fleetwide.registry.accounts import Account
 from fleetwide.registry.scopes import Access, Caller, allowed, parse_scopes
+from fleetwide.registry.token_keys import KeyRing
 from fleetwide.registry.tokens import (
     LIFETIME,
     SERVICE,
     InvalidToken,
-    KeyRing,
     issue,
     issue_refresh,
     verify_refresh,

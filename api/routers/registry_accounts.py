@@ -5,6 +5,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Path, Query
+from fastapi.openapi.models import Example
 
 from api.deps import LimitQuery, PlatformDep
 from fleetwide.models.documents import Page
@@ -24,7 +25,7 @@ from fleetwide.store.registry_tables import RegistryAccountRow
 PREFIX = "/v1/registry/accounts"
 router = APIRouter(prefix=PREFIX, tags=["registry"])
 
-EXAMPLES = {
+EXAMPLES: dict[str, Example] = {
     "ci": {
         "summary": "A build server that pushes applications and pulls everything",
         "value": {

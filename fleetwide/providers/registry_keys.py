@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fleetwide.errors import PlatformError
 from fleetwide.providers.private_files import PrivateFile, create_private
-from fleetwide.registry.tokens import KeyRing, new_key, parse_keys
+from fleetwide.registry.token_keys import KeyRing, new_key, parse_keys
 
 
 def open_keys(path: Path) -> PrivateFile[KeyRing]:

@@ -19,17 +19,15 @@ from fleetwide.errors import InvalidInput, PlatformError
 from fleetwide.models.registry_access import AccountKind
 from fleetwide.providers.registry_keys import open_keys
 from fleetwide.registry.scopes import Access, Caller
+from fleetwide.registry.token_keys import KeyRing, new_key, parse_keys
 from fleetwide.registry.tokens import (
     LEEWAY,
     LIFETIME,
     REFRESH_LIFETIME,
     SERVICE,
     InvalidToken,
-    KeyRing,
     issue,
     issue_refresh,
-    new_key,
-    parse_keys,
     verify,
     verify_refresh,
 )

@@ -11,7 +11,8 @@ import pytest
 from fleetwide.models.registry_access import AccountKind
 from fleetwide.registry.accounts import hash_secret, new_secret
 from fleetwide.registry.scopes import Access, Caller
-from fleetwide.registry.tokens import issue, new_key, parse_keys
+from fleetwide.registry.token_keys import new_key, parse_keys
+from fleetwide.registry.tokens import issue
 from fleetwide.store import registry_accounts
 from fleetwide.store.tables import AttemptRow, JobRow
 from tests.api.oci.access_parts import Account, Visitor, challenge_of, grants, make
