@@ -26,7 +26,8 @@ _TAGS = statements.TAGS.format(p="%s").encode()
 _REPOSITORIES = statements.REPOSITORIES.format(p="%s").encode()
 _BLOB = statements.BLOB.format(p="%s").encode()
 
-Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+Row = tuple[Any, ...]
+Cursor = psycopg.AsyncCursor[Row]
 
 
 class PostgresReads:
@@ -35,8 +36,9 @@ class PostgresReads:
     def __init__(self, url: URL) -> None:
         plain = url.set(drivername="postgresql")
         self._conninfo = plain.render_as_string(hide_password=False)
-        # The one used last comes first, so that few connections stay warm.
-        self._slots: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
+        # The one used last comes first, so that few connections stay warm. Each keeps its cursor:
+        # to make one takes longer than some answers do.
+        self._slots: asyncio.LifoQueue[Cursor | None] = asyncio.LifoQueue()
         for _ in range(CONNECTIONS):
             self._slots.put_nowait(None)
         self._rest_until = 0.0
@@ -65,11 +67,11 @@ class PostgresReads:
 
     async def close(self) -> None:
         while not self._slots.empty():
-            connection = self._slots.get_nowait()
-            if connection is not None:
-                await connection.close()
+            cursor = self._slots.get_nowait()
+            if cursor is not None:
+                await cursor.connection.close()
 
-    async def _rows(self, statement: bytes, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    async def _rows(self, statement: bytes, values: tuple[Any, ...]) -> list[Row]:
         """Ask once more on a connection of its own when the one at hand had died unnoticed."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -80,32 +82,30 @@ class PostgresReads:
         except (psycopg.Error, TimeoutError) as error:
             raise IndexUnavailable("the registry's index does not answer") from error
 
-    async def _ask(
-        self, statement: bytes, values: tuple[Any, ...], *, fresh: bool
-    ) -> list[tuple[Any, ...]]:
-        async with self._connection(fresh=fresh) as connection:
-            cursor = await connection.execute(statement, values)
+    async def _ask(self, statement: bytes, values: tuple[Any, ...], *, fresh: bool) -> list[Row]:
+        async with self._cursor(fresh=fresh) as cursor:
+            await cursor.execute(statement, values)
             return await cursor.fetchall()
 
     @asynccontextmanager
-    async def _connection(self, *, fresh: bool) -> AsyncIterator[Connection]:
-        connection = await self._slots.get()
-        kept: Connection | None = None
+    async def _cursor(self, *, fresh: bool) -> AsyncIterator[Cursor]:
+        cursor = await self._slots.get()
+        kept: Cursor | None = None
         try:
-            if connection is not None and (fresh or connection.closed):
-                await connection.close()
-                connection = None
-            if connection is None:
-                connection = await self._connect()
-            yield connection
-            kept = connection
+            if cursor is not None and (fresh or cursor.connection.closed):
+                await cursor.connection.close()
+                cursor = None
+            if cursor is None:
+                cursor = (await self._connect()).cursor()
+            yield cursor
+            kept = cursor
         finally:
             # After any trouble, a cancelled request among it, its state is not known.
             self._slots.put_nowait(kept)
-            if connection is not None and kept is None:
-                await connection.close()
+            if cursor is not None and kept is None:
+                await cursor.connection.close()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> psycopg.AsyncConnection[Row]:
         loop = asyncio.get_running_loop()
         if loop.time() < self._rest_until:
             raise IndexUnavailable("the registry's index does not answer")
