@@ -71,7 +71,7 @@ class Service:
             assert self.process is not None
             assert self.process.poll() is None, f"{self.name} ended: {self.tail()}"
             try:
-                httpx2.get(self.url, timeout=5.0, trust_env=False)
+                httpx2.get(self.url, timeout=5.0, trust_env=False, verify=False)
             except httpx2.TransportError:
                 time.sleep(0.05)
             else:
@@ -103,6 +103,28 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """A bucket that Distribution keeps its blobs in."""
+
+    endpoint: str
+    name: str
+    region: str = "us-east-1"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What Distribution has to know."""
+        return {
+            "accesskey": os.environ["AWS_ACCESS_KEY_ID"],
+            "secretkey": os.environ["AWS_SECRET_ACCESS_KEY"],
+            "bucket": self.name,
+            "region": self.region,
+            "regionendpoint": self.endpoint,
+            "rootdirectory": "/registry",
+            "secure": False,
+        }
+
+
+@dataclass(frozen=True)
 class StackOptions:
     """What kind of registry."""
 
@@ -115,6 +137,8 @@ class StackOptions:
     backend_port: int | None = None
     """Distribution's port, when a test has to know it before."""
     storage: Path | None = None
+    bucket: Bucket | None = None
+    """Instead of a folder."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """More settings of the gateway's."""
 
@@ -155,12 +179,17 @@ class Stack:
         return done.stdout
 
 
-def distribution(folder: Path, storage: Path, port: int) -> Service:
+def distribution(folder: Path, storage: Path | Bucket, port: int) -> Service:
     """Distribution as the platform runs it: no descriptor cache, deletion enabled."""
+    place: dict[str, object] = (
+        {"filesystem": {"rootdirectory": str(storage)}}
+        if isinstance(storage, Path)
+        else {"s3": storage.settings, "redirect": {"disable": True}}
+    )
     config = {
         "version": 0.1,
         "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": True}},
+        "storage": {**place, "delete": {"enabled": True}},
         "http": {
             "addr": f"127.0.0.1:{port}",
             "secret": secrets.token_hex(16),
@@ -172,7 +201,9 @@ def distribution(folder: Path, storage: Path, port: int) -> Service:
     file.write_text(yaml.safe_dump(config))
     url = f"http://127.0.0.1:{port}"
     command = ("docker-registry", "serve", file)
-    return Service("distribution", command, f"{url}/v2/", folder / "distribution.log")
+    # Its client of S3 cannot be given a bundle of certificates, and ends when there is one.
+    environment = {"AWS_CA_BUNDLE": ""}
+    return Service("distribution", command, f"{url}/v2/", folder / "distribution.log", environment)
 
 
 @contextmanager
@@ -204,6 +235,7 @@ def registry_stack(folder: Path, options: StackOptions | None = None) -> Iterato
 def _stack(folder: Path, options: StackOptions) -> Stack:
     backend, gateway = options.backend_port or free_port(), free_port()
     door = free_port() if options.plane == "nginx" else gateway
+    ports = (door, gateway, backend)
     storage = options.storage or folder / "storage"
     database = options.database_url or f"sqlite:///{folder}/index.db"
     settings = {
@@ -220,12 +252,16 @@ def _stack(folder: Path, options: StackOptions) -> Stack:
         "REGISTRY_TOKEN_KEY": str(folder / "token-key.pem"),
     }
     environment = {f"FLEETWIDE_{name}": value for name, value in settings.items()}
+    if options.bucket is not None:
+        environment["FLEETWIDE_REGISTRY_STORAGE"] = f"s3://{options.bucket.name}/registry"
+        environment["FLEETWIDE_AWS_ENDPOINT_URL"] = options.bucket.endpoint
+        environment["FLEETWIDE_AWS_REGION"] = options.bucket.region
     if options.auth == "token":
         environment["FLEETWIDE_REGISTRY_ACCOUNTS"] = str(_accounts(folder))
     environment |= options.environment
     return Stack(
         url=f"http://127.0.0.1:{door}",
-        distribution=distribution(folder, storage, backend),
+        distribution=distribution(folder, options.bucket or storage, backend),
         gateway=Service(
             "gateway",
             (FLEETWIDE, "registry", "serve"),
@@ -233,7 +269,7 @@ def _stack(folder: Path, options: StackOptions) -> Stack:
             folder / "gateway.log",
             environment,
         ),
-        nginx=_nginx(folder, storage, (door, gateway, backend)) if door != gateway else None,
+        nginx=None if door == gateway else nginx(folder / "nginx", _plan(folder, options, ports)),
         storage=storage,
         database_url=database,
         environment=environment,
@@ -250,13 +286,23 @@ def _accounts(folder: Path) -> Path:
     return file
 
 
-def _nginx(folder: Path, storage: Path, ports: tuple[int, int, int]) -> Service:
+def _plan(folder: Path, options: StackOptions, ports: tuple[int, int, int]) -> NginxPlan:
     door, gateway, backend = (f"127.0.0.1:{port}" for port in ports)
-    own = folder / "nginx"
-    own.mkdir()
-    user = "root" if os.geteuid() == 0 else None
-    plan = NginxPlan(door, gateway, (backend,), own, storage, user)
-    file = own / "nginx.conf"
+    return NginxPlan(
+        listen=door,
+        gateway=gateway,
+        distribution=(backend,),
+        folder=folder / "nginx",
+        storage=None if options.bucket else options.storage or folder / "storage",
+        user="root" if os.geteuid() == 0 else None,
+    )
+
+
+def nginx(folder: Path, plan: NginxPlan) -> Service:
+    """A front door by its plan; its own files lie in ``folder``."""
+    folder.mkdir()
+    file = folder / "nginx.conf"
     file.write_text(nginx_config(plan))
-    command = ("nginx", "-e", "stderr", "-p", own, "-c", file)
-    return Service("nginx", command, f"http://{door}/v2/", folder / "nginx.log")
+    command = ("nginx", "-e", "stderr", "-p", folder, "-c", file)
+    scheme = "https" if plan.certificate else "http"
+    return Service("nginx", command, f"{scheme}://{plan.listen}/v2/", folder / "nginx.log")

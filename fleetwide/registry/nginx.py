@@ -200,6 +200,7 @@ proxy_set_header X-Forwarded-Host "";
 proxy_set_header X-Forwarded-Proto $front_scheme;
 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 error_page 400 404 405 413 414 416 {FAULT};
+error_page 494 495 496 497 =400 {FAULT};
 error_page 403 500 502 503 504 =503 {FAULT};
 """
 
