@@ -32,17 +32,20 @@ from fleetwide.models.registry_gc import (
     UpkeepKind,
     UpkeepSchedule,
 )
+from fleetwide.models.registry_retention import RegistryRetentionRequest
 from fleetwide.temporal import search_attributes as attributes
 
 TYPES = {
     UpkeepKind.GARBAGE: "RegistryGarbageCollection",
     UpkeepKind.RECONCILE: "RegistryReconcile",
     UpkeepKind.SCRUB: "RegistryScrub",
+    UpkeepKind.RETENTION: "RegistryRetention",
 }
 SUMMARIES = {
     UpkeepKind.GARBAGE: "remove what nobody needs from the registry",
     UpkeepKind.RECONCILE: "compare the registry's index with its storage",
     UpkeepKind.SCRUB: "read the registry's blobs again",
+    UpkeepKind.RETENTION: "report which tags the policy's rules let go",
 }
 RUNNING = "WorkflowType = 'RegistryGarbageCollection' AND ExecutionStatus = 'Running'"
 CATCH_UP = timedelta(hours=1)
@@ -79,6 +82,12 @@ def _wanted(asked: UpkeepSchedule) -> Iterator[_Wanted]:
     if asked.scrub_hours is not None:
         scrub = ScrubRequest(bytes_per_second=asked.scrub_bytes_per_second)
         yield _Wanted(UpkeepKind.SCRUB, timedelta(hours=asked.scrub_hours), scrub)
+    if asked.retention_hours is not None:
+        # A report that nobody applies ends before the next is due, which would be left out else.
+        retention = RegistryRetentionRequest(
+            apply=asked.retention_apply, wait_hours=asked.retention_hours * 0.9
+        )
+        yield _Wanted(UpkeepKind.RETENTION, timedelta(hours=asked.retention_hours), retention)
 
 
 async def put(platform: Platform, asked: UpkeepSchedule) -> None:

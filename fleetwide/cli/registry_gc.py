@@ -167,16 +167,22 @@ def schedule(
     gc_minutes: Annotated[int, typer.Option(help="Between collections; 0 for never.")] = 60,
     reconcile_hours: Annotated[int, typer.Option(help="Between comparisons; 0 for never.")] = 24,
     scrub_hours: Annotated[int, typer.Option(help="Between scrubs; 0 for never.")] = 168,
+    retention_hours: Annotated[int, typer.Option(help="Between reports of old tags.")] = 0,
+    retention_apply: Annotated[
+        bool, typer.Option("--retention-apply", help="Let these tags go unasked.")
+    ] = False,
     adoption: Annotated[
         Adoption, typer.Option(help="What is written behind the gateway's back.")
     ] = Adoption.ADOPT,
     style: Output = Format.TABLE,
 ) -> None:
-    """Let the registry collect, reconcile and scrub by itself."""
+    """Let the registry collect, reconcile, scrub and retain by itself."""
     content: dict[str, Any] = {
         "gc_minutes": gc_minutes or None,
         "reconcile_hours": reconcile_hours or None,
         "scrub_hours": scrub_hours or None,
+        "retention_hours": retention_hours or None,
+        "retention_apply": retention_apply,
         "adoption": adoption,
     }
     with client() as api:

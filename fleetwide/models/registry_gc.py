@@ -347,6 +347,7 @@ class UpkeepKind(StrEnum):
     GARBAGE = "gc"
     RECONCILE = "reconcile"
     SCRUB = "scrub"
+    RETENTION = "retention"
 
 
 class UpkeepRun(Record):
@@ -372,6 +373,11 @@ class UpkeepSchedule(Spec):
     gc_minutes: Annotated[int, Field(ge=1, le=44_640)] | None = 60
     reconcile_hours: Annotated[int, Field(ge=1, le=744)] | None = 24
     scrub_hours: Annotated[int, Field(ge=1, le=8_784)] | None = 168
+    retention_hours: Annotated[int, Field(ge=1, le=720)] | None = None
+    """Between reports of the tags that the policy's rules let go; each waits for ``apply`` until
+    the next is due."""
+    retention_apply: bool = False
+    """Let these tags go without waiting for anybody."""
     adoption: Adoption = Adoption.ADOPT
     scrub_bytes_per_second: Annotated[Bytes, Field(ge=1024)] = Bytes(20 * 1024**2)
 

@@ -15,6 +15,8 @@ from fleetwide.store.registry_visibility import tagged_images
 from fleetwide.store.session import Store
 
 PAGE = 500
+TIMES = 5000
+"""Names and times are small."""
 
 
 def tag_times(
@@ -24,11 +26,17 @@ def tag_times(
     after = ""
     while True:
         with store.read() as session:
-            found = tagged_images(session, repository_id, after=after, before=until, limit=PAGE)
+            query = select(TagRow.name, TagRow.started_at).where(
+                TagRow.repository_id == repository_id,
+                col(TagRow.ended_at).is_(None),
+                TagRow.name > after,
+                col(TagRow.started_at) <= until,
+            )
+            found = list(session.exec(query.order_by(col(TagRow.name)).limit(TIMES)))
         if not found:
             return
-        yield [(one.name, one.started_at) for one in found]
-        after = found[-1].name
+        yield found
+        after = found[-1][0]
 
 
 def facts_page(
