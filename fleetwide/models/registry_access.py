@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, RootModel
 
 from fleetwide.models.base import NAME_PATTERN, Record, Spec, Timestamp
+from fleetwide.models.texts import Line, Prose
 
 ANONYMOUS = "anonymous"
 """The account of requests without credentials; nobody can log in as it."""
@@ -59,8 +60,8 @@ class AccountSpec(Spec):
     """``host/<host id>`` for a container host, ``anonymous`` for requests without credentials."""
     grants: Grants = []
     """Empty for a host: what it may pull follows from its work."""
-    owner: str = ""
-    description: str = ""
+    owner: Line = Field(default="", max_length=200)
+    description: Annotated[Prose, Field(max_length=500)] = ""
     expires_at: Timestamp | None = None
 
 

@@ -25,7 +25,7 @@ PLATFORM = Account("builder", "a secret of the platform's own")
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("access")
-    accounts = folder / "accounts.json"
+    accounts = folder / "own-accounts.json"
     accounts.touch(0o600)
     everything = {"repositories": "*", "actions": ["*"]}
     entry = {"secret": hash_secret(PLATFORM.secret), "grants": [everything]}
