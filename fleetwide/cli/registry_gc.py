@@ -162,7 +162,7 @@ def rate(
 
 
 @gc.command()
-def schedule(
+def schedule(  # noqa: PLR0913 - one parameter per option of the command line
     *,
     gc_minutes: Annotated[int, typer.Option(help="Between collections; 0 for never.")] = 60,
     reconcile_hours: Annotated[int, typer.Option(help="Between comparisons; 0 for never.")] = 24,

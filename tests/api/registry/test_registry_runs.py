@@ -147,3 +147,12 @@ def test_what_is_no_repository_is_not_deleted(http: TestClient) -> None:
     for name in ("../v2", "A", ""):
         answer = http.post(f"{ROOT}/deletions", json={"repository": name})
         assert answer.status_code == 422
+
+
+def test_retention_by_a_schedule(http: TestClient) -> None:
+    body = {"gc_minutes": None, "reconcile_hours": None, "scrub_hours": None}
+    page = f"{ROOT}/upkeep"
+    done = http.put(page, json={**body, "retention_hours": 24, "retention_apply": True})
+    assert done.status_code == 200, done.text
+    assert [one["kind"] for one in done.json()["items"]] == ["retention"]
+    assert http.put(page, json=body).json()["items"] == []
