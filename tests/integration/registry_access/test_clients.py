@@ -217,7 +217,10 @@ def test_a_hosts_docker_pulls_with_the_hosts_account(stack: Stack, ci: Account) 
         return True
 
     with closing(_host(stack, good)) as host:
-        host.pull(host.image_name(name), note)
+        try:
+            host.pull(host.image_name(name), note)
+        finally:
+            subprocess.run(["docker", "rmi", "-f", host.image_name(name)], check=True)
     assert seen[-1].layers == seen[-1].layers_done == 1
 
 
