@@ -15,9 +15,11 @@ from sqlmodel import Session, col, select
 
 from activities.registry_collector import Collector
 from fleetwide.models.registry_gc import GarbageBatch, GarbageReport
+from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.registry_storage import RegistryStorage
 from fleetwide.providers.registry_trees import FolderTree
 from fleetwide.registry.manifests import ParsedManifest
+from fleetwide.registry.references import ImageReference
 from fleetwide.store import registry_blobs, registry_manifests, registry_repositories, registry_tags
 from fleetwide.store.registry_tables import (
     BlobRow,
@@ -49,13 +51,18 @@ class Shelf:
     collector: Collector = field(init=False)
 
     def __post_init__(self) -> None:
-        self.collector = Collector(self.store, self.storage, NO_TIME, NO_TIME)
+        self.collector = Collector(self.store, self.storage, self.lease, NO_TIME)
 
     def send(self, repository: str, *names: str) -> None:
         """Blobs arrive at Distribution; the index does not know yet."""
         for name in names:
             self.storage.put_blob(blob(name), [name.encode()])
             self.storage.link_layer(repository, blob(name))
+
+    def has(self, repository: str, digest: str) -> bool:
+        """Whether Distribution serves the blob there."""
+        linked = self.storage.has_layer(repository, digest)
+        return linked and self.storage.blob(digest) is not None
 
     def admit(self, repository: str, *names: str) -> None:
         """The gateway hears of blobs, as by the HEAD after each upload."""
@@ -119,6 +126,26 @@ class Shelf:
         with self.store.read() as session:
             known = _Known.read(session)
         return [*_dangling(known), *_blob_faults(known, self.storage), *_lost(known, self.storage)]
+
+
+@dataclass
+class ServedShelf(Shelf):
+    """The same with a running Distribution on the storage: all that it does, it does itself."""
+
+    client: RegistryClient = field(kw_only=True)
+
+    def send(self, repository: str, *names: str) -> None:
+        for name in names:
+            self.client.upload_blob(repository, name.encode(), blob(name))
+
+    def has(self, repository: str, digest: str) -> bool:
+        return self.client.blob_exists(repository, digest)
+
+    def put(self, repository: str, parsed: ParsedManifest, tags: Sequence[str] = ()) -> None:
+        places = [ImageReference(repository, digest=parsed.digest)]
+        places += [ImageReference(repository, tag=tag) for tag in tags]
+        for place in places:
+            self.client.put_manifest(place, parsed.data, parsed.media_type)
 
 
 @dataclass(frozen=True)

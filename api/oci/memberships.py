@@ -67,6 +67,15 @@ async def from_distribution(gateway: Gateway, repository: str, digest: str) -> i
     return size
 
 
+async def keep_bytes(gateway: Gateway, digest: str) -> None:
+    """Keep bytes that garbage collection may be about to remove: somebody is pushing them again.
+
+    In a transaction of its own, since blobs are locked in the order of their digests.
+    """
+    if await gateway.reading(lambda session: session.get(BlobRow, digest) is not None):
+        await gateway.writing(lambda session: registry_blobs.keep(session, digest, now=utc_now()))
+
+
 def _known(session: Session, name: str, digest: str) -> bool:
     """Whether the index knows the blob, of whatever repository."""
     if registry_repositories.find(session, name) is None:

@@ -57,6 +57,8 @@ async def put(gateway: Gateway, request: Request) -> Reply:
     parsed = await asyncio.to_thread(_parsed, data, request.header(b"content-type"))
     push = Push(request.repository, parsed, _tags(request, parsed), request.by)
     await _admit(gateway, push)
+    # Distribution writes no manifest whose bytes it has, also if they are on their way out.
+    await memberships.keep_bytes(gateway, parsed.digest)
     await _store(gateway, push)
     await gateway.writing(lambda session: _record(gateway, session, push))
     return Reply(201, _pushed_headers(push, by_tag_parameter="tag" in request.query))

@@ -1,8 +1,8 @@
 """A soak of garbage collection against pushes: ``python -m tests.soak.registry_gc 100000``.
 
 Threads push, tag, untag, delete and mount as the gateway and Distribution do, step by step, while
-others collect and look. Nothing waits for a review and leases are short, so that collections meet
-pushes all the time. Each push that was answered with 201 is pulled again: whatever the index
+others collect and look. Reviews wait for seconds and leases last for seconds, so that collections
+meet pushes all the time. Each push that was answered with 201 is pulled again: whatever the index
 promises has to be there. With ``--postgresql`` it runs on a server of its own.
 """
 
@@ -43,7 +43,7 @@ REPOSITORIES = 4
 LAYERS = 12
 TAGS = 6
 LEASE = timedelta(seconds=5)
-"""Longer than a push takes here, shorter than the soak."""
+"""Longer than a push takes here, shorter than the soak; reviews wait as long."""
 
 
 class Refused(Exception):
@@ -57,9 +57,11 @@ class Soak:
     box: Shelf
     events: int
     seed: int = 1
+    seconds: float = 3600.0
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _began: float = field(default_factory=time.monotonic)
 
     def note(self, kind: str) -> None:
         with self._lock:
@@ -72,7 +74,8 @@ class Soak:
 
     @property
     def over(self) -> bool:
-        return self.done >= self.events or bool(self.faults)
+        late = time.monotonic() > self._began + self.seconds
+        return self.done >= self.events or late or bool(self.faults)
 
     def run(self) -> None:
         with ThreadPoolExecutor(PUSHERS + 1) as pool:
@@ -142,19 +145,15 @@ class Soak:
             if found is not None and not registry_facts.is_loose(session, name, digest, now()):
                 return True
             known = session.get(BlobRow, digest) is not None
-        if not self._at_distribution(name, digest):
+        if not self.box.has(name, digest):
             return False
         self.box.admit(name, layer)
-        if known and not self._at_distribution(name, digest):
+        if known and not self.box.has(name, digest):
             with self.box.store.write() as session:
                 row = registry_repositories.require(session, name)
                 registry_blobs.remove_membership(session, row, digest, now=now())
             return False
         return True
-
-    def _at_distribution(self, name: str, digest: str) -> bool:
-        storage = self.box.storage
-        return storage.has_layer(name, digest) and storage.blob(digest) is not None
 
     def _manifest(self, name: str, parsed: ParsedManifest, tags: list[str]) -> ParsedManifest:
         digests = [one.digest for one in parsed.blobs]
@@ -167,7 +166,11 @@ class Soak:
             children = [one.digest for one in parsed.children]
             if lacking or registry_manifests.missing(session, number, children):
                 raise Refused
-        lost = [one for one in digests if not self._at_distribution(name, one)]
+            tracked = session.get(BlobRow, parsed.digest) is not None
+        if tracked:
+            with self.box.store.write() as session:
+                registry_blobs.keep(session, parsed.digest, now=now())
+        lost = [one for one in digests if not self.box.has(name, one)]
         if lost:  # Distribution itself would refuse the manifest, although the index had the blob
             self.faults.append(f"the index has {lost[0]} in {name}, Distribution has not")
             raise Refused
@@ -181,7 +184,7 @@ class Soak:
 
     def _pull(self, name: str, parsed: ParsedManifest, tags: list[str]) -> None:
         """A push that was answered can be pulled, unless somebody took it away meanwhile."""
-        lost = [one.digest for one in parsed.blobs if not self._at_distribution(name, one.digest)]
+        lost = [one.digest for one in parsed.blobs if not self.box.has(name, one.digest)]
         with self.box.store.read() as session:
             row = registry_repositories.require(session, name)
             number = registry_repositories.id_of(row)
@@ -232,16 +235,15 @@ def database(folder: Path, *, postgresql: bool) -> Iterator[str]:
         server.stop()
 
 
-def soak(database_url: str, folder: Path, events: int, seed: int = 1) -> Soak:
-    """Run it; ``faults`` of what comes back tells what went wrong."""
-    with shelf(database_url, folder, lease=LEASE) as box:
-        running = Soak(box, events, seed)
-        running.run()
-        # When all is over, nothing stays but what is tagged and what that refers to.
+def soak(running: Soak) -> Soak:
+    """Run it; ``faults`` tells what went wrong."""
+    running.run()
+    # When all is over, nothing stays but what is tagged and what that refers to.
+    for _ in range(3):  # images, what they had, and what that leaves
         time.sleep(LEASE.total_seconds())
-        box.collect()
-        running.faults += box.faults()
-        return running
+        running.box.collect()
+        running.faults += running.box.faults()
+    return running
 
 
 def main() -> None:
@@ -249,13 +251,15 @@ def main() -> None:
     parser.add_argument("events", type=int, nargs="?", default=100_000)
     parser.add_argument("--postgresql", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=3600.0)
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fw-soak-")))
         folder.chmod(0o755)  # PostgreSQL's account has to reach its part
         url = stack.enter_context(database(folder, postgresql=options.postgresql))
         began = time.monotonic()
-        done = soak(url, folder / "storage", options.events, options.seed)
+        box = stack.enter_context(shelf(url, folder / "storage", delay=LEASE, lease=LEASE))
+        done = soak(Soak(box, options.events, options.seed, options.seconds))
     seconds = time.monotonic() - began
     sys.stdout.write(f"{done.done} events in {seconds:.0f} s: {dict(done.counts)}\n")
     for fault in done.faults[:20]:
