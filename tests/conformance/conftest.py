@@ -6,13 +6,15 @@ A test that is known to fail and passes is a failure: then the list is wrong.
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
 from tests.conformance.client import Registry
 from tests.conformance.known import KNOWN
+from tests.postgres import TEMPLATE, Postgres, postgres
 from tests.registry_stack import StackOptions, plain_distribution, registry_stack
+
+__all__ = ["postgres"]
 
 TARGETS = ("distribution", "nginx", "redirect")
 
@@ -39,9 +41,16 @@ def registry(
         with plain_distribution(folder) as service:
             yield from _client(service.url.removesuffix("/v2/"))
         return
-    plane: Literal["nginx", "redirect"] = request.param
-    with registry_stack(folder, StackOptions(plane=plane)) as stack:
+    with registry_stack(folder, _options(request)) as stack:
         yield from _client(stack.url)
+
+
+def _options(request: pytest.FixtureRequest) -> StackOptions:
+    """Both data planes and both databases, in two registries."""
+    if request.param == "nginx":
+        return StackOptions(plane="nginx")
+    server: Postgres = request.getfixturevalue("postgres")
+    return StackOptions(plane="redirect", database_url=server.database(TEMPLATE))
 
 
 def _client(url: str) -> Iterator[Registry]:
