@@ -136,6 +136,19 @@ def test_a_killed_process_is_started_again(state: Path) -> None:
     assert named(state, "distribution").restarts == 1
 
 
+def test_the_registrys_front_door_comes_back_and_leaves_nothing_behind(state: Path) -> None:
+    up(on_free_ports(only(SHIPPED, ("registry",))), state)
+    first = named(state, "registry").pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    assert becomes(lambda: named(state, "registry").pid not in {None, first})
+    assert becomes(lambda: named(state, "registry").healthy)
+    # One that could not take the port would have been started more than once.
+    assert named(state, "registry").restarts == 1
+    down(state)
+    assert left_over(state) == []
+
+
 def test_down_finds_what_a_killed_supervisor_left_behind(state: Path) -> None:
     up(servers(), state)
     os.kill(int((state / "supervisord.pid").read_text()), signal.SIGKILL)
