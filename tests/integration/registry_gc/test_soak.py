@@ -16,7 +16,10 @@ EVENTS = 1_500
 @pytest.mark.integration
 @pytest.mark.timeout(300)
 def test_nothing_that_was_pushed_is_lost(database_url: str, tmp_path: Path) -> None:
-    with plain_distribution(tmp_path) as service, shelf(database_url, tmp_path / "storage", delay=LEASE) as box:
+    with (
+        plain_distribution(tmp_path) as service,
+        shelf(database_url, tmp_path / "storage", delay=LEASE) as box,
+    ):
         with RegistryClient(service.url.removesuffix("/v2/")) as client:
             served = ServedShelf(box.store, box.storage, box.root, lease=LEASE, client=client)
             done = soak(Soak(served, EVENTS))
