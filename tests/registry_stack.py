@@ -27,6 +27,7 @@ from fleetwide.store.session import Store
 
 ACCOUNTS = {
     "admin": [{"repositories": "*", "actions": ["*"]}],
+    "builder": [{"repositories": "*", "actions": ["*"]}],
     "reader": [{"repositories": "apps/*", "actions": ["pull"]}],
 }
 """Who there is where tokens are asked for, and what they may do."""

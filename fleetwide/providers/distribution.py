@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from fleetwide.errors import ImageNotFound, NotFound, RegistryUnavailable
+from fleetwide.errors import Denied, ImageNotFound, NotFound, RegistryUnavailable
 from fleetwide.providers.progress import Progress, Throttled, no_progress
 from fleetwide.providers.registry_auth import Credentials, TokenAuth
 from fleetwide.registry.digests import digest_of
@@ -45,8 +45,9 @@ class RegistryClient:
     """One pooled connection to a registry; safe to share between threads.
 
     Every method raises ``RegistryUnavailable`` when the registry cannot be reached or answers
-    otherwise than a registry would, and ``ImageNotFound`` (manifests) or ``NotFound`` (blobs) when
-    it answers that there is no such thing.
+    otherwise than a registry would, ``Denied`` when a rule of its policy is in the way, and
+    ``ImageNotFound`` (manifests) or ``NotFound`` (blobs) when it answers that there is no such
+    thing.
     """
 
     def __init__(self, base_url: str, credentials: Credentials | None = None) -> None:
@@ -250,10 +251,13 @@ class RegistryClient:
     def _expect(self, response: httpx2.Response, ok: tuple[int, ...]) -> None:
         if response.status_code in ok:
             return
-        request = response.request
+        request, reason = response.request, _reason(response)
+        if response.status_code == 403 and reason.startswith(": DENIED"):
+            # A rule of the registry's policy: asking again changes nothing.
+            raise Denied(f"the registry refuses {request.url.path}{reason}")
         raise RegistryUnavailable(
             f"{self.base_url} answered {response.status_code} to {request.method} "
-            f"{request.url.path}{_reason(response)}",
+            f"{request.url.path}{reason}",
             hint=_ACCOUNT_HINT if response.status_code == 401 else None,
         )
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy.exc import DBAPIError
 
-from fleetwide.errors import FleetwideError, ImageNotFound, InvalidInput, RegistryUnavailable
+from fleetwide.errors import FleetwideError, InvalidInput, RegistryUnavailable
 from fleetwide.models.registry_documents import ReferenceAnswer
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.registry.references import ImageReference, parse_reference
@@ -81,7 +81,7 @@ class _Asking:
         except RegistryUnavailable as error:
             self._trouble = error
             return error
-        except ImageNotFound as error:
+        except FleetwideError as error:
             return error
 
 

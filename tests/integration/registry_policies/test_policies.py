@@ -2,20 +2,22 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from fleetwide.errors import ImageNotFound, RegistryUnavailable
+from fleetwide.errors import Denied, ImageNotFound, RegistryUnavailable
 from fleetwide.models.containers import ContainerSpec
 from fleetwide.providers.admission import pinned_image
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.image_references import ImageResolver
+from fleetwide.providers.registry_auth import Credentials
 from fleetwide.registry.digests import canonical_json, digest_of
 from fleetwide.registry.oci import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE
 from fleetwide.registry.references import ImageReference
-from tests.registry_stack import Stack, StackOptions, registry_stack
+from tests.registry_stack import PASSWORD, Stack, StackOptions, registry_stack
 
 pytestmark = pytest.mark.integration
 
@@ -111,6 +113,27 @@ def test_a_push_beyond_the_quota_is_denied_with_numbers_until_there_is_room(
     put(client, "small/app", "same", fits)
     full = httpx2.post(f"{stack.url}/v2/small/other/blobs/uploads/")
     assert (full.status_code, full.json()["errors"][0]["code"]) == (403, "DENIED")
+
+
+def test_a_version_follows_the_builder_and_nobody_else(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    options = StackOptions("redirect", auth="token")
+    with ExitStack() as ends:
+        stack = ends.enter_context(registry_stack(tmp_path_factory.mktemp("accounts"), options))
+        builder, admin = (
+            ends.enter_context(RegistryClient(stack.url, Credentials(name, PASSWORD)))
+            for name in ("builder", "admin")
+        )
+        first, rebased = (upload(builder, "apps/web", data) for data in (b"old base", b"new base"))
+        put(builder, "apps/web", "1.0", first)
+        with pytest.raises(Denied, match="rule bakes of the platform's own policy"):
+            put(admin, "apps/web", "1.0", rebased)
+        put(builder, "apps/web", "1.0", rebased)
+        with pytest.raises(Denied, match=digest_of(rebased)):
+            put(admin, "apps/web", "1.0", first)
+        by_tag = ImageReference("apps/web", tag="1.0")
+        assert admin.resolve(by_tag) == digest_of(rebased)
 
 
 def container(image: str) -> ContainerSpec:
