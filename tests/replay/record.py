@@ -20,7 +20,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, Wor
 from fleetwide.errors import BuildFailed, SmokeTestFailed
 from fleetwide.models.containers import KillRequest
 from fleetwide.store import images
-from tests.replay import registry_shapes, upkeep_shapes
+from tests.replay import regions_shapes, registry_shapes, upkeep_shapes
 from tests.workflow.os_lines import (
     AMIS,
     BOTH,
@@ -340,6 +340,7 @@ SHAPES: tuple[Shape, ...] = (
     host_comes_and_goes,
     unknown_type,
     *registry_shapes.SHAPES,
+    *regions_shapes.SHAPES,
     *upkeep_shapes.SHAPES,
 )
 
