@@ -162,8 +162,9 @@ def test_many_referrers_all_come(registry: Registry, name: str) -> None:
     subject = image(0)
     registry.push(name, subject)
     # Empty ones, so that each costs one request.
-    made = [index(subject=subject.descriptor()) for _ in range(120)]
+    made = [index(subject=subject.descriptor()) for _ in range(25)]
     for one in made:
         registry.push(name, one)
-    found = [one["digest"] for one in registry.referrers(name, subject.digest)]
+    # A registry that knows no page size of its clients' gives them all at once.
+    found = [one["digest"] for one in registry.referrers(name, subject.digest, "?n=10")]
     assert sorted(found) == sorted(one.digest for one in made)
