@@ -11,7 +11,7 @@ from itertools import islice
 from fleetwide.models.registry_gc import BatchDone, GarbageBatch, GarbageReport, RepositoryShare
 from fleetwide.providers.registry_storage import RegistryStorage, StoredUpload
 from fleetwide.store import registry_gc, registry_reviews
-from fleetwide.store.registry_gc import Outcome
+from fleetwide.store.registry_gc import Outcome, Revision
 from fleetwide.store.registry_tables import ReviewRow
 from fleetwide.store.session import Store
 
@@ -136,20 +136,26 @@ class Collector:
             return registry_gc.name_of(session, number)
 
     def _revisions(self, rows: Sequence[ReviewRow]) -> Iterator[int]:
-        for row in rows:
+        for part in _parts(rows):
             now = datetime.now(UTC)
             with self.store.read() as session:
-                wanted = registry_gc.revision(session, row)
-            later = None
-            if wanted is not None and wanted.data is not None:
-                self._restore(wanted.repository, row.digest, wanted.data)
-            elif wanted is not None:
-                self.storage.unlink_revision(wanted.repository, row.digest)
-                # A push that had written its manifest there may record it only after this.
-                later = now + self.lease if row.tries == 0 else None
+                wanted = [registry_gc.revision(session, row) for row in part]
+            laters = [self._align(row, one, now) for row, one in zip(part, wanted, strict=True)]
             with self.store.write() as session:
-                registry_gc.settle(session, row, later)
-            yield 1
+                for row, later in zip(part, laters, strict=True):
+                    registry_gc.settle(session, row, later)
+            yield len(part)
+
+    def _align(self, row: ReviewRow, wanted: Revision | None, now: datetime) -> datetime | None:
+        """Bring a manifest's link in line with the index; when to look again."""
+        if wanted is None:
+            return None
+        if wanted.data is not None:
+            self._restore(wanted.repository, row.digest, wanted.data)
+            return None
+        self.storage.unlink_revision(wanted.repository, row.digest)
+        # A push that had written its manifest there may record it only after this.
+        return now + self.lease if row.tries == 0 else None
 
     def _restore(self, repository: str, digest: str, data: bytes) -> None:
         known = self.storage.revision(repository, digest)
@@ -161,28 +167,32 @@ class Collector:
             with self.store.write() as session:
                 outcome = registry_gc.collect_blobs(session, part, now=datetime.now(UTC))
             tally.note(outcome)
-            for digest in sorted({*outcome.removed, *(one[1] for one in outcome.unlinked)}):
-                self._finish(digest, tally)
+            touched = {*outcome.removed, *(one[1] for one in outcome.unlinked)}
+            self._finish(sorted(touched), tally)
             yield len(part)
 
     def _links(self, rows: Sequence[ReviewRow]) -> Iterator[int]:
-        for digest in sorted({row.digest for row in rows}):
-            self._finish(digest, _Tally())
-            yield 1
+        for part in _parts(rows):
+            self._finish(sorted({row.digest for row in part}), _Tally())
+            yield len(part)
 
-    def _finish(self, digest: str, tally: _Tally) -> None:
+    def _finish(self, digests: Sequence[str], tally: _Tally) -> None:
+        """Carry out what was decided of a few blobs, in the order in which everybody locks them."""
         with self.store.write() as session:
-            size = registry_gc.finish_blob(
-                session, digest, self.storage.unlink_layer, self.storage.remove_blob
-            )
-        if size is None:
-            return
-        tally.blobs += 1
-        tally.bytes += size
+            sizes = {
+                digest: registry_gc.finish_blob(
+                    session, digest, self.storage.unlink_layer, self.storage.remove_blob
+                )
+                for digest in digests
+            }
+        gone = {digest: size for digest, size in sizes.items() if size is not None}
+        tally.blobs += len(gone)
+        tally.bytes += sum(gone.values())
         with self.store.read() as session:
-            data = registry_gc.manifest_bytes(session, digest)
-        if data is not None:  # pushed again, by somebody who found the bytes there
-            self.storage.put_blob(digest, [data])
+            back = {digest: registry_gc.manifest_bytes(session, digest) for digest in gone}
+        for digest, data in back.items():
+            if data is not None:  # pushed again, by somebody who found the bytes there
+                self.storage.put_blob(digest, [data])
 
     def leftovers(self, batch: GarbageBatch, told: Told) -> BatchDone:
         """Remove uploads that nobody went on with, and folders of repositories without a file."""
