@@ -75,7 +75,7 @@ def preheat(
     style: Output = Format.TABLE,
 ) -> None:
     """Have an image on hosts before a job needs it there."""
-    labels = dict(one.partition("=")[::2] for one in label or ())
+    labels = {name: value for name, _, value in (one.partition("=") for one in label or ())}
     spec = PreheatSpec(reference=reference, hosts=host or [], labels=labels, fraction=fraction)
     with client() as api:
         done = api.regions.preheat(spec, wait=wait)

@@ -17,7 +17,7 @@ from fleetwide.store.registry_tables import (
     RepositoryRow,
     TagRow,
 )
-from fleetwide.store.upserts import insert
+from fleetwide.store.upserts import add_new, insert
 
 COPYING = "copying"
 PRESENT = "present"
@@ -189,10 +189,7 @@ def claim(
         "workflow_id": owner,
         "updated_at": now,
     }
-    statement = (
-        insert(session, ReplicaRow).values(values).on_conflict_do_nothing(index_elements=KEY)
-    )
-    if session.execute(statement).rowcount:  # type: ignore[attr-defined]
+    if add_new(session, ReplicaRow, [values], key=KEY):
         return True
     free = or_(col(ReplicaRow.workflow_id) == owner, col(ReplicaRow.updated_at) < now - life)
     taken = session.exec(

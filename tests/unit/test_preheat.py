@@ -76,7 +76,7 @@ def test_a_token_is_for_one_digest_and_for_a_while() -> None:
 
 
 def test_the_image_of_a_platform() -> None:
-    entries = [
+    entries: list[dict[str, object]] = [
         {"digest": OTHER, "platform": {"os": "linux", "architecture": "arm64"}},
         {"digest": DIGEST, "platform": {"os": "linux", "architecture": "amd64"}},
         {"digest": OTHER},

@@ -209,8 +209,8 @@ async def test_hosts_with_docker_have_the_image_from_each_other(
         stack.callback(store.engine.dispose)
         with store.write() as session:
             for name in names:
-                spec = HostSpec.model_validate({"host_id": name, "cpu": 1, "memory": "1GiB"})
-                hosts.register(session, spec, now=datetime.now(UTC))
+                offer = HostSpec.model_validate({"host_id": name, "cpu": 1, "memory": "1GiB"})
+                hosts.register(session, offer, now=datetime.now(UTC))
         client = stack.enter_context(RegistryClient(registry.url, ADMIN))
         engines = []
         for name in names:
