@@ -14,6 +14,7 @@ from fleetwide.models.containers import (
 from fleetwide.models.hosts import HostRegistration
 from fleetwide.providers.admission import pinned_image
 from fleetwide.providers.distribution import RegistryClient
+from fleetwide.providers.image_references import ImageResolver
 from fleetwide.store import hosts, jobs
 from fleetwide.store.scheduling import placement_of
 from fleetwide.store.session import Store
@@ -25,7 +26,7 @@ class ContainerActivities:
 
     def __init__(self, store: Store, registry: RegistryClient) -> None:
         self.store = store
-        self.registry = registry
+        self.images = ImageResolver(store, registry)
 
     @activity.defn(name="containers.place")
     def place(self, request: PlacementRequest) -> Placements:
@@ -59,7 +60,7 @@ class ContainerActivities:
             job = jobs.find(session, request.job.workflow_id, request.job.run_id)
         if job is not None:
             return job.image
-        return pinned_image(self.registry, request.job.container)
+        return pinned_image(self.images, request.job.container)
 
     @activity.defn(name="containers.record_attempts")
     def record_attempts(self, results: list[AttemptResult]) -> None:

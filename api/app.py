@@ -22,6 +22,11 @@ from api.routers import (
     operations,
     recipes,
     registry,
+    registry_accounts,
+    registry_changes,
+    registry_gc,
+    registry_pages,
+    registry_regions,
     rosco,
 )
 from fleetwide import __version__
@@ -44,6 +49,11 @@ ROUTERS = (
     recipes,
     containers,
     batch,
+    registry_accounts,
+    registry_changes,
+    registry_gc,
+    registry_pages,
+    registry_regions,
     registry,
     events,
     operations,

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter
@@ -10,7 +11,9 @@ from temporalio.client import Client
 
 from fleetwide.errors import InvalidInput, ServiceUnavailable
 from fleetwide.providers.distribution import RegistryClient
+from fleetwide.providers.image_references import ImageResolver
 from fleetwide.providers.objects import ObjectStore, open_object_store
+from fleetwide.providers.registry_policies import PolicyFile
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
 from fleetwide.temporal.client import connect, make_runtime
@@ -61,17 +64,24 @@ class Platform:
     registry: RegistryClient
     objects: ObjectStore
     temporal: TemporalConnection
+    registry_policy: PolicyFile
     admissions: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(ADMISSION_THREADS))
 
     @classmethod
     def open(cls, settings: Settings) -> "Platform":
+        url, review = settings.database_url.get_secret_value(), settings.registry_review_hours
         return cls(
             settings=settings,
-            store=Store.open(settings.database_url.get_secret_value()),
-            registry=RegistryClient(settings.registry_url),
+            store=Store.open(url, timedelta(hours=review)),
+            registry=RegistryClient.from_settings(settings),
             objects=open_object_store(settings),
             temporal=TemporalConnection(settings),
+            registry_policy=PolicyFile(settings.registry_policy),
         )
+
+    @property
+    def images(self) -> ImageResolver:
+        return ImageResolver(self.store, self.registry)
 
     def close(self) -> None:
         self.registry.close()

@@ -109,3 +109,48 @@ JOB_SPEC: dict[str, Example] = {
 KILL: dict[str, Example] = {
     "reason": {"summary": "Kept with the thing", "value": {"reason": "started by mistake"}}
 }
+RESOLVE: dict[str, Example] = {
+    "two": {
+        "summary": "Pin what a submission names",
+        "value": {"references": ["apps/hello:1.0.0", "baseos/baseos:stable"]},
+    }
+}
+UNDO: dict[str, Example] = {
+    "before": {
+        "summary": "What it meant before",
+        "value": {"by": "ana", "reason": "pushed by mistake"},
+    }
+}
+NAMESPACE: dict[str, Example] = {
+    "quota": {"summary": "A hundred gibibytes", "value": {"quota": "100GiB", "owner": "team-a"}}
+}
+DELETION: dict[str, Example] = {
+    "repository": {
+        "summary": "A repository that nobody needs",
+        "value": {"repository": "ci/old-app", "by": "ana", "reason": "the app is gone"},
+    }
+}
+REGISTRY_RETENTION: dict[str, Example] = {
+    "look": {"summary": "What would go, by the policy file", "value": {}},
+    "apply": {"summary": "Let it go without asking again", "value": {"apply": True, "by": "ana"}},
+}
+GARBAGE: dict[str, Example] = {
+    "look": {"summary": "What would be freed now", "value": {"dry_run": True}},
+    "slowly": {"summary": "Fifty things in a second", "value": {"per_second": 50}},
+}
+RECONCILE: dict[str, Example] = {
+    "all": {"summary": "Everything; take over what is unknown", "value": {}},
+    "one": {
+        "summary": "One repository; only tell of what is unknown",
+        "value": {"repository": "apps/hello", "adoption": "alarm"},
+    },
+}
+SCRUB: dict[str, Example] = {
+    "slowly": {"summary": "Five MiB in a second", "value": {"bytes_per_second": "5MiB"}}
+}
+UPKEEP: dict[str, Example] = {
+    "daily": {
+        "summary": "Collect every hour, compare every night, read all in a week",
+        "value": {"gc_minutes": 60, "reconcile_hours": 24, "scrub_hours": 168},
+    }
+}

@@ -54,7 +54,7 @@ def running_platform() -> Iterator[RunningPlatform]:
     SIGTERM, which ``timeout`` sends, ends the benchmark by an exception, so that it is gone then
     too.
     """
-    signal.signal(signal.SIGTERM, _unwind)
+    unwind_on_sigterm()
     config = load(ROOT / "temporal-dev.yaml")
     while True:
         base = random.randrange(20000, 30000)
@@ -68,6 +68,11 @@ def running_platform() -> Iterator[RunningPlatform]:
             yield RunningPlatform(config, state.resolve())
         finally:
             down(state)
+
+
+def unwind_on_sigterm() -> None:
+    """Let SIGTERM raise, so that what was started is ended and cleared up."""
+    signal.signal(signal.SIGTERM, _unwind)
 
 
 def _unwind(_signal: int, _frame: FrameType | None) -> None:

@@ -43,6 +43,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "NotFound"
     IMAGE_NOT_FOUND = "ImageNotFound"
     CONFLICT = "Conflict"
+    DENIED = "Denied"
     ARTIFACT_REJECTED = "ArtifactRejected"
     ARTIFACT_MISMATCH = "ArtifactMismatch"
     WRONG_ARCHITECTURE = "WrongArchitecture"
@@ -79,6 +80,7 @@ TRAITS: dict[ErrorCode, ErrorTraits] = {
     ErrorCode.NOT_FOUND: ErrorTraits(404, retryable=False, title="There is no such thing"),
     ErrorCode.IMAGE_NOT_FOUND: ErrorTraits(404, retryable=False, title="There is no such image"),
     ErrorCode.CONFLICT: ErrorTraits(409, retryable=False, title="The request conflicts"),
+    ErrorCode.DENIED: ErrorTraits(403, retryable=False, title="It is not allowed"),
     ErrorCode.ARTIFACT_REJECTED: ErrorTraits(
         422, retryable=False, title="The artifact was refused"
     ),
@@ -200,6 +202,12 @@ class Conflict(UserError):
     """The thing exists already, or changed in between."""
 
     code = ErrorCode.CONFLICT
+
+
+class Denied(UserError):
+    """A rule of the organisation forbids it; the message names the rule."""
+
+    code = ErrorCode.DENIED
 
 
 class ArtifactRejected(UserError):

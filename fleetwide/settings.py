@@ -48,7 +48,72 @@ class Settings(BaseSettings):
         description="SQLAlchemy database URL",
     )
     registry_url: str = Field(
-        default="http://127.0.0.1:5050", description="Docker Distribution's base URL"
+        default="http://127.0.0.1:5050", description="the registry's front door, as clients see it"
+    )
+    registry_host: str = Field(
+        default="127.0.0.1", description="address that the registry's gateway listens on"
+    )
+    registry_port: int = Field(default=5051, description="port that the gateway listens on")
+    registry_backend_url: str = Field(
+        default="http://127.0.0.1:5052", description="Docker Distribution's private base URL"
+    )
+    registry_uploads_url: str | None = Field(
+        default=None,
+        description="Distribution's base URL as clients reach it where there is no nginx; "
+        "unset means the private one",
+    )
+    registry_data_plane: Literal["nginx", "redirect"] = Field(
+        default="nginx",
+        description="how blobs travel: through nginx before gateway and Distribution, or by "
+        "redirects to Distribution",
+    )
+    registry_storage: str = Field(
+        default="file:.fleetwide/registry",
+        description="Distribution's storage: file:<folder> or s3://<bucket>/<prefix>",
+    )
+    registry_auth: Literal["token", "off"] = Field(
+        default="token", description="who may use the registry: who has a token, or everybody"
+    )
+    registry_token_key: Path = Field(
+        default=Path(".fleetwide/registry-token-key.pem"),
+        description="ECDSA P-256 key that signs the registry's tokens; made when missing",
+    )
+    registry_accounts: Path | None = Field(
+        default=None,
+        description="file of the registry accounts that a platform has besides those in SQL",
+    )
+    registry_username: str = Field(
+        default="", description="registry account of this process; empty means none"
+    )
+    registry_password: SecretStr = Field(default=SecretStr(""), description="that account's secret")
+    registry_policy: Path | None = Field(
+        default=None,
+        description="file of the organisation's rules for the registry; unset means the built-in "
+        "ones",
+    )
+    registry_regions: Path | None = Field(
+        default=None,
+        description="file of the registry's other regions and upstreams; unset means it stands "
+        "alone",
+    )
+    registry_manifest_bytes: int = Field(
+        default=4 * 1024**2, ge=64 * 1024, description="bytes that a manifest may have"
+    )
+    registry_manifest_cache: int = Field(
+        default=32 * 1024**2, ge=0, description="bytes of manifests that a gateway keeps in memory"
+    )
+    registry_lease_seconds: int = Field(
+        default=3600,
+        ge=60,
+        description="seconds that an uploaded blob stays without a manifest that refers to it",
+    )
+    registry_review_hours: float = Field(
+        default=24,
+        ge=0,
+        description="hours that what lost its last reference is left alone before it is removed",
+    )
+    registry_upload_hours: float = Field(
+        default=24, ge=0, description="hours after which an upload that nobody goes on with goes"
     )
     object_store_url: str = Field(
         default="file:.fleetwide/objects", description="file:<folder> or s3://<bucket>/<prefix>"
@@ -71,6 +136,22 @@ class Settings(BaseSettings):
     )
     docker_url: str = Field(
         default="unix:///var/run/docker.sock", description="this host's Docker daemon"
+    )
+
+    peer_address: str | None = Field(
+        default=None,
+        description="host:port that this host serves blobs on to other hosts; unset means it "
+        "serves none",
+    )
+    peer_url: str | None = Field(
+        default=None, description="that address as other hosts reach it; unset means the same"
+    )
+    peer_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="what hosts know that share blobs; empty means that this one does not",
+    )
+    peer_cache: int = Field(
+        default=20 * 1024**3, ge=0, description="bytes of blobs that a host keeps to share"
     )
 
     apt_mirror: str | None = Field(

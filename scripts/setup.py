@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from quiet_services import quiet_services
+
 MINIMUM = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -76,11 +78,20 @@ def docker_present() -> bool:
     return True
 
 
+def postgresql_present() -> bool:
+    """Its server lies in a folder of its version, on no path."""
+    return any(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or program("postgres")
+
+
 def missing_packages() -> list[Package]:
     """Package and reason of everything that the platform cannot do without and that is absent."""
     needed = [
         ("docker.io", "runs the containers", docker_present()),
         ("docker-registry", "stores the images (Docker Distribution)", program("docker-registry")),
+        ("nginx-light", "serves the registry's front door", program("nginx")),
+        ("postgresql", "keeps the books of the tests that need it", postgresql_present()),
+        ("skopeo", "is a client that tests try the registry with", program("skopeo")),
+        ("containerd", "is another: its ctr pulls without Docker", program("ctr")),
         ("mmdebstrap", "builds root file systems from packages", program("mmdebstrap")),
         ("crun", "starts baked images to test them", program("crun")),
         ("e2fsprogs", "makes disk images without mounting them", program("mkfs.ext4")),
@@ -122,8 +133,10 @@ def install_packages(required: list[Package], optional: list[Package]) -> None:
         say(f"installing {name}: {why}")
     if packages:
         quiet = ["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "Dpkg::Use-Pty=0"]
-        install = ["install", "--no-install-recommends", *(name for name, _ in packages)]
-        run([*prefix, "env", *quiet, *install], "system packages could not be installed")
+        chosen = [name for name, _ in packages]
+        install = ["install", "--no-install-recommends", *chosen]
+        with quiet_services(prefix, chosen):
+            run([*prefix, "env", *quiet, *install], "system packages could not be installed")
 
 
 def privilege(names: str, *, needed: bool) -> list[str] | None:

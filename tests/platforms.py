@@ -20,7 +20,10 @@ from fleetwide.dev.config import DevConfig, dump, with_ports
 from fleetwide.dev.machine import taken_ports
 from fleetwide.dev.parse import load
 from fleetwide.dev.platform import UpOptions, down, status, up
+from fleetwide.dev.registry_accounts import ADMIN, admin_secret
 from fleetwide.models.os_releases import OSRelease
+from fleetwide.providers.distribution import RegistryClient
+from fleetwide.providers.registry_auth import Credentials
 from tests.receivers import TraceReceiver
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +98,12 @@ class Platform:
 
     def client(self) -> Client:
         return Client(self.api_url)
+
+    def registry(self) -> RegistryClient:
+        """The platform's registry, with the person's account."""
+        url = f"http://127.0.0.1:{self.config.processes['registry'].port}"
+        secret = admin_secret(self.state).read_text()
+        return RegistryClient(url, Credentials(ADMIN, secret))
 
     def fleetwide(self, *arguments: str, code: int = 0, stdin: str | None = None) -> str:
         """Run the ``fleetwide`` CLI as a person would; returns standard output."""

@@ -4,13 +4,22 @@ It speaks to Temporal, to its Docker daemon, to the registry (through Docker) an
 store. Its task queue ``host.<host id>`` is polled by nobody else.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psutil
 from temporalio.common import WorkflowIDConflictPolicy
 
 from activities.hosts import HostActivities
+from activities.registry_preheat import HostPreheatActivities
+from fleetwide.errors import InvalidInput
 from fleetwide.models.containers import HostSpec, host_task_queue
+from fleetwide.providers.blob_cache import BlobCache
+from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.docker import ContainerHost
+from fleetwide.providers.image_fetches import Sharing
 from fleetwide.providers.objects import open_object_store
+from fleetwide.providers.registry_peers import peer_server
 from fleetwide.settings import Settings
 from fleetwide.temporal.worker import WorkerRole, make_worker
 from workers.control import TASK_QUEUE as CONTROL
@@ -51,19 +60,43 @@ async def register(process: Process) -> None:
     )
 
 
+@contextmanager
+def sharing(settings: Settings) -> Iterator[Sharing]:
+    """This host's cache of blobs, served to other hosts where the settings say so."""
+    cache = BlobCache(settings.state_dir / "peer-blobs", settings.peer_cache)
+    cache.clean()
+    secret = settings.peer_secret.get_secret_value()
+    if settings.peer_address is None or not secret:
+        yield Sharing(cache, secret)
+        return
+    host, _, port = settings.peer_address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise InvalidInput.for_field(
+            "peer_address", "must be host:port", given=settings.peer_address
+        )
+    with peer_server(cache, (host, int(port)), secret) as bound:
+        yield Sharing(cache, secret, settings.peer_url or f"http://{host}:{bound}")
+
+
 async def serve(process: Process) -> None:
     settings = process.settings
-    activities = HostActivities(
-        settings, ContainerHost.from_settings(settings), open_object_store(settings), process.client
-    )
-    role = WorkerRole(
-        task_queue=host_task_queue(settings.host_id),
-        activities=[activities.describe, activities.run_container, activities.watch],
-        max_activities=CONTAINERS_AT_A_TIME,
-    )
-    async with make_worker(process.client, role):
-        await register(process)
-        await process.stop.wait()
+    host = ContainerHost.from_settings(settings)
+    activities = HostActivities(settings, host, open_object_store(settings), process.client)
+    with RegistryClient.from_settings(settings) as registry, sharing(settings) as shared:
+        preheats = HostPreheatActivities(host, registry, shared)
+        role = WorkerRole(
+            task_queue=host_task_queue(settings.host_id),
+            activities=[
+                activities.describe,
+                activities.run_container,
+                activities.watch,
+                preheats.warm_host,
+            ],
+            max_activities=CONTAINERS_AT_A_TIME,
+        )
+        async with make_worker(process.client, role):
+            await register(process)
+            await process.stop.wait()
 
 
 def main() -> None:

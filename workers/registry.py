@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from temporalio.client import Client
+
 from activities.bake_amis import BakedAmiActivities, BakedDiskUploads
 from activities.bake_disks import BakeDiskActivities
 from activities.bakery import ImageActivities
@@ -12,8 +14,19 @@ from activities.baseos_amis import AmiActivities
 from activities.baseos_builds import OSBuildActivities
 from activities.baseos_reports import BuilderQuestions, ReleaseQuestions
 from activities.containers import ContainerActivities
+from activities.registry import GarbageActivities
+from activities.registry_preheat import PreheatPlanActivities
+from activities.registry_pushes import PushActivities
+from activities.registry_reconcile import ReconcileActivities
+from activities.registry_replication import ReplicationActivities
+from activities.registry_repositories import RepositoryActivities, RepositoryLinks
+from activities.registry_retention import RegistryRetentionActivities
+from activities.registry_scrub import ScrubActivities
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import open_object_store
+from fleetwide.providers.region_blobs import RegionBlobs
+from fleetwide.providers.registry_regions import Regions
+from fleetwide.providers.registry_storage import RegistryStorage
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
 from workflows.bake_amis import BakeDistribution
@@ -25,6 +38,12 @@ from workflows.baseos_reproduction import OSReproduction
 from workflows.batch import BatchJob
 from workflows.containers import ContainerTask
 from workflows.hosts import Host
+from workflows.registry_gc import RegistryGarbageCollection
+from workflows.registry_preheat import ImagePreheat
+from workflows.registry_reconcile import RegistryReconcile, RegistryScrub
+from workflows.registry_replication import ImageReplication, RegistryReplicationSweep
+from workflows.registry_repositories import RepositoryDeletion
+from workflows.registry_retention import RegistryRetention
 from workflows.unknown import UnknownWorkflow
 
 WORKFLOWS: Sequence[type] = (
@@ -34,11 +53,19 @@ WORKFLOWS: Sequence[type] = (
     BakerySweep,
     ContainerTask,
     Host,
+    ImagePreheat,
+    ImageReplication,
     OSFixesAvailable,
     OSImageBuild,
     OSImagePlan,
     OSReproduction,
     OSRetention,
+    RegistryGarbageCollection,
+    RegistryReconcile,
+    RegistryReplicationSweep,
+    RegistryRetention,
+    RegistryScrub,
+    RepositoryDeletion,
     UnknownWorkflow,
 )
 
@@ -51,6 +78,9 @@ def control_activities(
     containers = ContainerActivities(store, registry)
     releases, questions = ReleaseActivities(store), ReleaseQuestions(store)
     images, baked_amis = ImageActivities(store), BakedAmiActivities(settings)
+    repositories = RepositoryActivities(store)
+    retention = RegistryRetentionActivities(store, settings.registry_policy)
+    preheats = PreheatPlanActivities(store, registry)
     return [
         containers.place,
         containers.record_attempts,
@@ -58,6 +88,7 @@ def control_activities(
         containers.register_host,
         containers.disconnect_host,
         containers.remove_host,
+        preheats.plan_preheat,
         releases.reserve_release,
         releases.find_unchanged,
         releases.find_release,
@@ -95,12 +126,20 @@ def control_activities(
         baked_amis.retire_replaced,
         baked_amis.drop_amis,
         baked_amis.sweep_cloud,
+        repositories.mark_repository,
+        repositories.end_repository_tags,
+        repositories.delete_repository_manifests,
+        repositories.drop_repository_blobs,
+        repositories.finish_deletion,
+        repositories.stop_deletion,
+        retention.plan_retention,
+        retention.judge_repositories,
     ]
 
 
 def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
     """Heavy activities: root file systems, layers, disks, boots, pushes."""
-    registry, objects = RegistryClient(settings.registry_url), open_object_store(settings)
+    registry, objects = RegistryClient.from_settings(settings), open_object_store(settings)
     builds = OSBuildActivities(settings, registry, objects)
     asked = BuilderQuestions(builds)
     bakes = BakeActivities(settings, registry, objects)
@@ -131,4 +170,42 @@ def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
         disks.boot_disk,
         uploads.upload_snapshot,
         uploads.drop_upload,
+    ]
+
+
+def storage_activities(
+    settings: Settings, store: Store, storage: RegistryStorage
+) -> list[Callable[..., Any]]:
+    """The registry's upkeep: SQL and Distribution's storage."""
+    garbage = GarbageActivities(settings, store, storage)
+    elsewhere = RegionBlobs(store, Regions(settings.registry_regions))
+    reconciliation = ReconcileActivities(settings, store, storage, elsewhere)
+    scrub = ScrubActivities(store, storage, elsewhere)
+    return [
+        garbage.plan_garbage,
+        garbage.collect_garbage,
+        garbage.collect_leftovers,
+        garbage.record_upkeep,
+        reconciliation.list_names,
+        reconciliation.reconcile_repository,
+        reconciliation.reconcile_blobs,
+        scrub.scrub_blobs,
+        RepositoryLinks(storage).unlink_repository,
+    ]
+
+
+def replication_activities(
+    store: Store, registry: RegistryClient, regions: Regions, client: Client
+) -> list[Callable[..., Any]]:
+    """What speaks to other regions: copies of what is pushed here."""
+    copies = ReplicationActivities(store, registry, regions)
+    pushes = PushActivities(store, regions, client)
+    return [
+        copies.find_missing,
+        copies.copy_blob,
+        copies.copy_manifests,
+        copies.copy_tags,
+        copies.book_failure,
+        pushes.follow_pushes,
+        pushes.compare_replicas,
     ]

@@ -5,6 +5,7 @@ from datetime import timedelta
 from temporalio.common import RetryPolicy
 
 BUILDER = "builder"
+STORAGE = "storage"
 
 BOOKING_TIMEOUT = timedelta(seconds=60)
 """For light activities: SQL and registry metadata."""

@@ -10,17 +10,25 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.errors import ErrorCode
 
 KNOWN = (
-    "BatchJob",
     "Bake",
     "BakeDistribution",
     "BakerySweep",
+    "BatchJob",
     "ContainerTask",
     "Host",
+    "ImagePreheat",
+    "ImageReplication",
     "OSFixesAvailable",
     "OSImageBuild",
     "OSImagePlan",
     "OSReproduction",
     "OSRetention",
+    "RegistryGarbageCollection",
+    "RegistryReconcile",
+    "RegistryReplicationSweep",
+    "RegistryRetention",
+    "RegistryScrub",
+    "RepositoryDeletion",
 )
 
 

@@ -44,7 +44,7 @@ async def submit(
     wait: WaitQuery = 0,
 ) -> Operation:
     """Run an array of containers as one job."""
-    await run_in_threadpool(pinned_image, platform.registry, spec.container)
+    await run_in_threadpool(pinned_image, platform.images, spec.container)
     job_id = idempotent_id(idempotency_key) if idempotency_key else str(ULID()).lower()
     start = Start(
         workflow_type="BatchJob",

@@ -40,7 +40,7 @@ async def run_task(
     wait: WaitQuery = 0,
 ) -> Operation:
     """Run one container to its end on a host that the scheduler chooses."""
-    await run_in_threadpool(pinned_image, platform.registry, spec.container)
+    await run_in_threadpool(pinned_image, platform.images, spec.container)
     task_id = idempotent_id(idempotency_key) if idempotency_key else str(ULID()).lower()
     start = Start(
         workflow_type="ContainerTask",

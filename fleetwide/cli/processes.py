@@ -28,6 +28,8 @@ class Role(StrEnum):
     BUILDER = "builder"
     HOST = "host"
     SCHEDULER = "scheduler"
+    STORAGE = "storage"
+    REPLICATION = "replication"
 
 
 def api() -> None:
@@ -56,7 +58,7 @@ def api() -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
-    code = _serve(server.run)
+    code = serve_until_signal(server.run)
     if provider is not None:
         provider.shutdown()
     sys.stdout.flush()
@@ -65,7 +67,7 @@ def api() -> None:
     os._exit(code)
 
 
-def _serve(run: Callable[[], None]) -> int:
+def serve_until_signal(run: Callable[[], None]) -> int:
     """Run the server; returns the exit code."""
     # Uvicorn raises the signal once more when it has shut down: that is a clean end too.
     signal.signal(signal.SIGTERM, _end)

@@ -8,6 +8,10 @@ import httpx2
 from fleetwide.client.bakery import BakeryClient
 from fleetwide.client.os import OSClient
 from fleetwide.client.recipes import RecipeClient
+from fleetwide.client.registry import RegistryClient
+from fleetwide.client.registry_accounts import AccountClient
+from fleetwide.client.registry_gc import UpkeepClient
+from fleetwide.client.registry_regions import RegionClient
 from fleetwide.client.transport import Query, Transport, segment
 from fleetwide.models.batch import BatchJobSpec, Child
 from fleetwide.models.containers import ContainerTaskSpec, KillRequest
@@ -20,9 +24,6 @@ from fleetwide.models.documents import (
     LogEnd,
     Operation,
     Page,
-    Repository,
-    ResolvedReference,
-    TagDocument,
     TaskDocument,
 )
 from fleetwide.settings import get_settings
@@ -42,6 +43,9 @@ class Client:
         self.tasks = TaskClient(self._transport)
         self.jobs = JobClient(self._transport)
         self.registry = RegistryClient(self._transport)
+        self.upkeep = UpkeepClient(self._transport)
+        self.regions = RegionClient(self._transport)
+        self.accounts = AccountClient(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -162,25 +166,6 @@ class JobClient:
 
     def _path(self, job_id: str) -> str:
         return f"/v1/batch/jobs/{segment(job_id)}"
-
-
-class RegistryClient:
-    """What the registry hosts."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def repositories(self) -> Page[Repository]:
-        return self._transport.get("/v1/registry/repositories", Page[Repository])
-
-    def tags(self, repository: str) -> Page[TagDocument]:
-        path = f"/v1/registry/repositories/{segment(repository)}/tags"
-        return self._transport.get(path, Page[TagDocument])
-
-    def resolve(self, reference: str) -> ResolvedReference:
-        return self._transport.get(
-            "/v1/registry/resolve", ResolvedReference, {"reference": reference}
-        )
 
 
 def every(page: Callable[[str | None], Page[Item]]) -> Iterator[Item]:

@@ -1,11 +1,16 @@
 """The configuration files that the platform's servers read. Pure text."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
 from fleetwide.dev.config import Restart
 from fleetwide.dev.plan import Plan, PlannedProcess
+from fleetwide.registry.nginx import NginxPlan, nginx_config
+
+FRONT_DOOR = ("registry", "gateway", "distribution")
+"""nginx, and what it stands before."""
 
 _AUTORESTART = {
     Restart.ALWAYS: "true",
@@ -19,7 +24,8 @@ def registry_config(state: Path, port: int, secret: str) -> str:
 
     It has no blob descriptor cache: with one, a manifest whose blobs garbage collection removed
     is accepted, and the image is corrupt. ``secret`` signs the state of uploads: it has to stay
-    the same, or an upload that a restart interrupts cannot go on.
+    the same, or an upload that a restart interrupts cannot go on. Its addresses are relative: a
+    client stands before nginx. Layers that may not be distributed may lie at any URL.
     """
     return yaml.safe_dump(
         {
@@ -29,14 +35,34 @@ def registry_config(state: Path, port: int, secret: str) -> str:
                 "filesystem": {"rootdirectory": str(state / "registry")},
                 "delete": {"enabled": True},
             },
-            "http": {"addr": f"127.0.0.1:{port}", "secret": secret},
+            "http": {"addr": f"127.0.0.1:{port}", "secret": secret, "relativeurls": True},
+            "validation": {"manifests": {"urls": {"allow": [".*"]}}},
         },
         sort_keys=False,
     )
 
 
-def supervisor_config(plan: Plan, socket: Path) -> str:
-    """The supervisor's configuration; nothing starts by itself, ``dev up`` starts all in order."""
+def front_door_config(plan: Plan, user: str | None) -> str:
+    """The configuration of nginx; ``user`` reads the blobs, where root starts it."""
+    ports = {name: plan.process(name).ports[0] for name in FRONT_DOOR}
+    address = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    return nginx_config(
+        NginxPlan(
+            listen=address["registry"],
+            gateway=address["gateway"],
+            distribution=(address["distribution"],),
+            folder=plan.state / "nginx",
+            storage=plan.state / "registry",
+            user=user,
+        )
+    )
+
+
+def supervisor_config(plan: Plan, socket: Path, private: Mapping[str, Mapping[str, str]]) -> str:
+    """The supervisor's configuration; nothing starts by itself, ``dev up`` starts all in order.
+
+    ``private`` are variables that a process gets besides and that the plan does not keep.
+    """
     head = f"""\
 [unix_http_server]
 file={_plain(socket)}
@@ -52,16 +78,24 @@ pidfile={_plain(plan.state / "supervisord.pid")}
 directory={_plain(plan.state.parent)}
 childlogdir={_plain(plan.logs)}
 """
-    return "\n".join([head, *(_program(plan, process) for process in plan.processes)])
+    return "\n".join(
+        [
+            head,
+            *(
+                _program(plan, process, {**process.environment, **private.get(process.name, {})})
+                for process in plan.processes
+            ),
+        ]
+    )
 
 
-def _program(plan: Plan, process: PlannedProcess) -> str:
+def _program(plan: Plan, process: PlannedProcess, variables: Mapping[str, str]) -> str:
     # A one-shot may end at once; anything else that ends within a second failed to start.
     start_seconds = 0 if process.one_shot else 1
     return f"""\
 [program:{process.name}]
 command={_command(process)}
-environment={_environment(process)}
+environment={_environment(variables)}
 autostart=false
 autorestart={_AUTORESTART[process.restart]}
 startsecs={start_seconds}
@@ -80,8 +114,8 @@ def _command(process: PlannedProcess) -> str:
     return " ".join(f'"{_quoted(word)}"' for word in process.command)
 
 
-def _environment(process: PlannedProcess) -> str:
-    return ",".join(f'{key}="{_quoted(value)}"' for key, value in process.environment.items())
+def _environment(variables: Mapping[str, str]) -> str:
+    return ",".join(f'{key}="{_quoted(value)}"' for key, value in variables.items())
 
 
 def _quoted(text: str) -> str:

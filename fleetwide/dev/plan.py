@@ -37,13 +37,19 @@ class Grant(StrEnum):
     DATABASE = "database"
     AWS = "aws"
     DOCKER = "docker"
+    DISTRIBUTION = "distribution"
+    """What lies behind the registry's gateway."""
+    TOKENS = "tokens"
+    """The key of the registry's tokens, and the hashes of the platform's own accounts."""
 
 
 GRANTS: dict[str, frozenset[Grant]] = {
     "migrate": frozenset({Grant.DATABASE}),
+    "gateway": frozenset({Grant.DATABASE, Grant.DISTRIBUTION, Grant.TOKENS}),
     "api": frozenset({Grant.DATABASE, Grant.AWS}),
     "control": frozenset({Grant.DATABASE, Grant.AWS}),
     "scheduler": frozenset({Grant.DATABASE}),
+    "storage": frozenset({Grant.DATABASE, Grant.DISTRIBUTION}),
     "builder": frozenset({Grant.AWS}),
     "host": frozenset({Grant.DOCKER}),
 }
@@ -59,7 +65,16 @@ _SECRETS = frozenset(
     if field.annotation is SecretStr
 )
 _OWN = frozenset(
-    {"FLEETWIDE_DOCKER_URL", "FLEETWIDE_AWS_ENDPOINT_URL", "FLEETWIDE_METRICS_ADDRESS"}
+    {
+        "FLEETWIDE_DOCKER_URL",
+        "FLEETWIDE_AWS_ENDPOINT_URL",
+        "FLEETWIDE_METRICS_ADDRESS",
+        "FLEETWIDE_REGISTRY_BACKEND_URL",
+        "FLEETWIDE_REGISTRY_STORAGE",
+        "FLEETWIDE_REGISTRY_TOKEN_KEY",
+        "FLEETWIDE_REGISTRY_ACCOUNTS",
+        "FLEETWIDE_REGISTRY_USERNAME",
+    }
 )
 _STATE_PATH = re.compile(r"/[\w./@+ -]*$")
 _UNSAFE_VALUE = re.compile(r"[\r\n\0]|\s[;#]")
@@ -226,6 +241,8 @@ def _common(config: DevConfig, around: Surroundings) -> dict[str, str]:
     }
     if registry := _port(config, "registry"):
         values["FLEETWIDE_REGISTRY_URL"] = f"http://127.0.0.1:{registry}"
+    if gateway := _port(config, "gateway"):
+        values["FLEETWIDE_REGISTRY_PORT"] = str(gateway)
     if api := _port(config, "api"):
         values["FLEETWIDE_API_URL"] = f"http://127.0.0.1:{api}"
         values["FLEETWIDE_API_HOST"] = "127.0.0.1"
@@ -238,6 +255,13 @@ def _granted(grant: Grant, config: DevConfig, around: Surroundings) -> dict[str,
         return {"FLEETWIDE_DATABASE_URL": f"sqlite:///{around.state / 'fleetwide.db'}"}
     if grant is Grant.DOCKER:
         return {"FLEETWIDE_DOCKER_URL": around.docker_url}
+    if grant is Grant.DISTRIBUTION:
+        return _distribution(config, around)
+    if grant is Grant.TOKENS:
+        return {
+            "FLEETWIDE_REGISTRY_TOKEN_KEY": str(around.state / "registry-token-key.pem"),
+            "FLEETWIDE_REGISTRY_ACCOUNTS": str(around.state / "registry-accounts.json"),
+        }
     port = _port(config, "aws")
     if port is None:
         return {}
@@ -246,6 +270,13 @@ def _granted(grant: Grant, config: DevConfig, around: Surroundings) -> dict[str,
         "AWS_ACCESS_KEY_ID": "development",
         "AWS_SECRET_ACCESS_KEY": "development",
     }
+
+
+def _distribution(config: DevConfig, around: Surroundings) -> dict[str, str]:
+    values = {"FLEETWIDE_REGISTRY_STORAGE": f"file:{around.state / 'registry'}"}
+    if port := _port(config, "distribution"):
+        values["FLEETWIDE_REGISTRY_BACKEND_URL"] = f"http://127.0.0.1:{port}"
+    return values
 
 
 def _port(config: DevConfig, name: str) -> int | None:

@@ -14,10 +14,12 @@ from fleetwide.dev.config import DevConfig, only, ports_of, without
 from fleetwide.dev.health import healthy
 from fleetwide.dev.machine import marked_processes, taken_ports
 from fleetwide.dev.plan import Plan, PlannedProcess, Surroundings, derive, inherited
+from fleetwide.dev.registry_accounts import ADMIN, admin_secret, prepare_accounts
 from fleetwide.dev.start import Report, Start
 from fleetwide.dev.state import delete, load_plan, locked, store_plan, stored_secret, write_private
 from fleetwide.dev.stop import DOCKERD, stop_all, sweep
 from fleetwide.dev.supervisor import ProcessInfo, Supervisor, launch, restarts, socket_path
+from fleetwide.dev.unindexed import unindexed
 from fleetwide.errors import Conflict, DockerUnavailable, NotFound
 from fleetwide.models.base import Record
 
@@ -80,7 +82,9 @@ def _up(config: DevConfig, state: Path, options: UpOptions) -> Plan:
     else:
         plan = running
         _tell_changes(config, plan, options)
-    wanted = _wanted(plan, config, options.names)
+    wanted = _without_needless_docker(
+        _wanted(plan, config, options.names), around, supervisor, options.report
+    )
     if not wanted:
         return plan
     _check_programs(wanted, variables["PATH"])
@@ -89,9 +93,34 @@ def _up(config: DevConfig, state: Path, options: UpOptions) -> Plan:
         supervisor = _launch(config, plan, variables)
         for process in wanted.values():
             options.report(f"{process.name:<10} $ {shlex.join(process.command)}")
+        if "gateway" in wanted:
+            options.report(_how_to_log_in(plan))
     started = Start(plan, supervisor, variables["PATH"], options.report, wanted).run()
     options.report(f"up: {started} started" if started else "already up")
+    if "gateway" in wanted:
+        _tell_unindexed(plan, options.report)
     return plan
+
+
+def _tell_unindexed(plan: Plan, report: Report) -> None:
+    lost = unindexed(plan.state)
+    if not lost:
+        return
+    database = plan.process("gateway").environment["FLEETWIDE_DATABASE_URL"]
+    distribution = plan.process("distribution").ports[0]
+    report(
+        f"{len(lost)} repositories, {lost[0]} among them, are not in the registry's index; "
+        f"to take them in: FLEETWIDE_DATABASE_URL='{database}' "
+        f"fleetwide registry import --from http://127.0.0.1:{distribution}"
+    )
+
+
+def _how_to_log_in(plan: Plan) -> str:
+    address = f"127.0.0.1:{plan.process('registry').ports[0]}"
+    return (
+        f"{'registry':<10} log in: docker login {address} -u {ADMIN} --password-stdin "
+        f"< {shlex.quote(str(admin_secret(plan.state)))}"
+    )
 
 
 def _surroundings(state: Path, options: UpOptions) -> Surroundings:
@@ -111,7 +140,7 @@ def _with_docker(config: DevConfig, around: Surroundings, options: UpOptions) ->
     if DOCKERD not in chosen.processes:
         return config
     if docker.answers(around.docker_url):
-        options.report(f"{DOCKERD:<10} not needed: a Docker daemon answers at {around.docker_url}")
+        options.report(_not_needed(around))
         return without(config, DOCKERD)
     health = config.processes[DOCKERD].health or ""
     if around.docker_url.removeprefix("unix://") != health.removeprefix("unix:"):
@@ -125,6 +154,32 @@ def _with_docker(config: DevConfig, around: Surroundings, options: UpOptions) ->
             hint='sudo service docker start && sudo usermod -aG docker "$USER" (then log in again)',
         )
     return config
+
+
+def _without_needless_docker(
+    wanted: dict[str, PlannedProcess], around: Surroundings, supervisor: Supervisor, report: Report
+) -> dict[str, PlannedProcess]:
+    """``wanted`` less our own Docker daemon where another answers: it would take that one's socket.
+
+    A platform that came up in parts has a plan from before it was asked for.
+    """
+    if DOCKERD not in wanted or not docker.answers(around.docker_url):
+        return wanted
+    ours = supervisor.info().get(DOCKERD) if supervisor.alive() else None
+    if ours is not None and ours.runs:
+        return wanted
+    report(_not_needed(around))
+    return {
+        name: process.model_copy(
+            update={"needs": tuple(need for need in process.needs if need != DOCKERD)}
+        )
+        for name, process in wanted.items()
+        if name != DOCKERD
+    }
+
+
+def _not_needed(around: Surroundings) -> str:
+    return f"{DOCKERD:<10} not needed: a Docker daemon answers at {around.docker_url}"
 
 
 def _tell_changes(config: DevConfig, plan: Plan, options: UpOptions) -> None:
@@ -167,17 +222,25 @@ def _check_ports(wanted: dict[str, PlannedProcess], supervisor: Supervisor) -> N
 def _launch(config: DevConfig, plan: Plan, variables: dict[str, str]) -> Supervisor:
     plan.logs.mkdir(exist_ok=True)
     (plan.logs / "supervisord.log").unlink(missing_ok=True)
-    if "registry" in config.processes:
-        port = ports_of(config, "registry")[0]
-        text = files.registry_config(
-            plan.state, port, stored_secret(plan.state / "registry.secret")
-        )
-        write_private(plan.state / "registry.yml", text)
+    _write_registry_files(config, plan)
+    logins = prepare_accounts(plan, variables) if "gateway" in config.processes else {}
     socket = socket_path(plan.state)
     settings = plan.state / "supervisord.conf"
-    write_private(settings, files.supervisor_config(plan, socket))
+    write_private(settings, files.supervisor_config(plan, socket, logins))
     store_plan(plan)
     return launch(settings, socket, variables)
+
+
+def _write_registry_files(config: DevConfig, plan: Plan) -> None:
+    state = plan.state
+    if "distribution" in config.processes:
+        secret = stored_secret(state / "registry.secret")
+        port = ports_of(config, "distribution")[0]
+        write_private(state / "registry.yml", files.registry_config(state, port, secret))
+    if config.processes.keys() >= set(files.FRONT_DOOR):
+        (state / "nginx").mkdir(exist_ok=True)
+        user = "root" if os.geteuid() == 0 else None
+        write_private(state / "nginx.conf", files.front_door_config(plan, user))
 
 
 def down(state_dir: Path, report: Report = _silent) -> None:

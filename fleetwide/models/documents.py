@@ -247,27 +247,6 @@ class EventDocument(Record):
     data: dict[str, Any] = {}
 
 
-class Repository(Record):
-    """One repository of the registry."""
-
-    name: str
-
-
-class TagDocument(Record):
-    """A tag of a repository."""
-
-    name: str
-    reference: str
-
-
-class ResolvedReference(Record):
-    """What a reference means right now."""
-
-    reference: str
-    digest: str
-    pinned: str
-
-
 class Health(Record):
     """Whether the API's process and what it stands on answer."""
 

@@ -1,7 +1,7 @@
 """Client of Docker Distribution (the OCI registry API), for worker threads."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,13 @@ from urllib.parse import quote
 
 import httpx2
 
-from fleetwide.errors import ImageNotFound, NotFound, RegistryUnavailable
+from fleetwide.errors import Denied, ImageNotFound, NotFound, RegistryUnavailable
 from fleetwide.providers.progress import Progress, Throttled, no_progress
+from fleetwide.providers.registry_auth import Credentials, TokenAuth
 from fleetwide.registry.digests import digest_of
 from fleetwide.registry.oci import ACCEPTED_TYPES
 from fleetwide.registry.references import ImageReference
+from fleetwide.settings import Settings
 
 # Whole chunks only: Distribution 2.8 cannot be told to drop an upload whose last request broke
 # off in the middle (it answers 404 and keeps the data), so a cancel must fall between two.
@@ -23,6 +25,7 @@ PAGE_SIZE = 500
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 BYTES = {"Content-Type": "application/octet-stream"}
 DIGEST_HEADER = "Docker-Content-Digest"
+_ACCOUNT_HINT = "check this process's FLEETWIDE_REGISTRY_USERNAME and FLEETWIDE_REGISTRY_PASSWORD"
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,25 @@ class RegistryClient:
     """One pooled connection to a registry; safe to share between threads.
 
     Every method raises ``RegistryUnavailable`` when the registry cannot be reached or answers
-    otherwise than a registry would, and ``ImageNotFound`` (manifests) or ``NotFound`` (blobs) when
-    it answers that there is no such thing.
+    otherwise than a registry would, ``Denied`` when a rule of its policy is in the way, and
+    ``ImageNotFound`` (manifests) or ``NotFound`` (blobs) when it answers that there is no such
+    thing.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, credentials: Credentials | None = None) -> None:
         self.base_url = base_url.rstrip("/")
         self._http = httpx2.Client(
             base_url=self.base_url,
+            auth=TokenAuth(self.base_url, credentials),
             timeout=TIMEOUT,
             follow_redirects=True,
             limits=httpx2.Limits(max_connections=20, max_keepalive_connections=10),
         )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The platform's registry, with this process's account."""
+        return cls(settings.registry_url, Credentials.of(settings))
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +126,16 @@ class RegistryClient:
         response = self._call("HEAD", _blob_path(repository, digest), ok=(200, 404))
         return response.status_code == 200
 
+    def blob_size(self, repository: str, digest: str) -> int | None:
+        """Bytes of a blob; None when the repository does not have it."""
+        response = self._call("HEAD", _blob_path(repository, digest), ok=(200, 404))
+        if response.status_code == 404:
+            return None
+        length = response.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            raise RegistryUnavailable(f"{self.base_url} gives no size for blob {digest}")
+        return int(length)
+
     def get_blob_json(self, repository: str, digest: str) -> dict[str, Any]:
         """A small JSON blob, such as an image's config."""
         response = self._call("GET", _blob_path(repository, digest), ok=(200, 404))
@@ -153,14 +173,26 @@ class RegistryClient:
         progress: Progress = no_progress,
     ) -> None:
         """Send a blob, unless the repository has it. A cancelled upload is dropped there."""
-        if self.blob_exists(repository, digest):
-            return
+        if not self.blob_exists(repository, digest):
+            self.send_blob(repository, _chunks(source), digest, progress)
+
+    def send_blob(
+        self,
+        repository: str,
+        chunks: Iterable[tuple[bytes, float]],
+        digest: str,
+        progress: Progress = no_progress,
+    ) -> None:
+        """Send a blob that the repository lacks, each chunk with the fraction before it.
+
+        Whatever ``chunks`` raises ends the upload, which is then dropped at the registry.
+        """
         started = self._call("POST", f"/v2/{repository}/blobs/uploads/", ok=(202,))
         location = started.headers["Location"]
         told = Throttled(progress)
         try:
             last = b""
-            for chunk, fraction in _chunks(source):
+            for chunk, fraction in chunks:
                 told("uploading", fraction)
                 if last:
                     response = self._call("PATCH", location, content=last, ok=(202,))
@@ -219,10 +251,14 @@ class RegistryClient:
     def _expect(self, response: httpx2.Response, ok: tuple[int, ...]) -> None:
         if response.status_code in ok:
             return
-        request = response.request
+        request, reason = response.request, _reason(response)
+        if response.status_code == 403 and reason.startswith(": DENIED"):
+            # A rule of the registry's policy: asking again changes nothing.
+            raise Denied(f"the registry refuses {request.url.path}{reason}")
         raise RegistryUnavailable(
             f"{self.base_url} answered {response.status_code} to {request.method} "
-            f"{request.url.path}{_reason(response)}"
+            f"{request.url.path}{reason}",
+            hint=_ACCOUNT_HINT if response.status_code == 401 else None,
         )
 
     @contextmanager

@@ -28,6 +28,7 @@ from fleetwide.containers.outcome import ContainerState, start_is_hopeless
 from fleetwide.errors import DockerUnavailable, FleetwideError, InvalidInput
 from fleetwide.models.hosts import HostFacts, PullProgress
 from fleetwide.providers.docker_images import consume_pull, pull_failure
+from fleetwide.providers.registry_auth import Credentials
 from fleetwide.settings import Settings
 
 STOP_GRACE_SECONDS = 10
@@ -90,11 +91,20 @@ class ContainerHost:
     Every method raises ``DockerUnavailable`` when the daemon does not answer.
     """
 
-    def __init__(self, docker_url: str, registry_url: str, *, host_id: str, platform: str) -> None:
+    def __init__(
+        self,
+        docker_url: str,
+        registry_url: str,
+        *,
+        host_id: str,
+        platform: str,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.host_id = host_id
         self.platform = platform
         self._docker_url = docker_url
         self._registry_url = registry_url
+        self._credentials = credentials
         self._client: APIClient | None = None
         self._connecting = Lock()
 
@@ -105,6 +115,7 @@ class ContainerHost:
             settings.registry_url,
             host_id=settings.host_id,
             platform=str(settings.state_dir.absolute()),
+            credentials=Credentials.of(settings),
         )
 
     def image_name(self, image: str) -> str:
@@ -136,6 +147,7 @@ class ContainerHost:
             response = api.post(
                 f"{api.base_url}/v{api.api_version}/images/create",
                 params={"fromImage": name, "tag": digest},
+                headers=self._login(name),
                 stream=True,
                 timeout=_REQUEST_SECONDS,
             )
@@ -143,6 +155,32 @@ class ContainerHost:
                 if not response.ok:
                     raise pull_failure(image, response.json().get("message", ""))
                 consume_pull(image, response.iter_lines(), go_on)
+
+    def has_image(self, image: str) -> bool:
+        """Whether the daemon knows an image by this name (an ``image_name``)."""
+        try:
+            with self._reaching(f"look for {image}"):
+                self._api().inspect_image(image)  # type: ignore[no-untyped-call]
+        except APIError as error:
+            if error.status_code == HTTPStatus.NOT_FOUND:
+                return False
+            raise self._refusal(f"look for {image}", error) from error
+        return True
+
+    def forget_name(self, image: str) -> None:
+        """Take a name from an image; one that has no other name, and no container, goes."""
+        try:
+            with self._reaching(f"forget {image}"):
+                self._api().remove_image(image)
+        except APIError as error:
+            if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                raise self._refusal(f"forget {image}", error) from error
+
+    def _login(self, name: str) -> dict[str, str]:
+        """The header by which the daemon logs in at the registry of an image's name."""
+        if self._credentials is None:
+            return {}
+        return {"X-Registry-Auth": self._credentials.for_docker(name.partition("/")[0])}
 
     def create(self, name: str, body: dict[str, Any]) -> ContainerState | None:
         """Make the container, or find the one of that name; None when the image is not here.

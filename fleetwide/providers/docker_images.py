@@ -8,6 +8,8 @@ from fleetwide.errors import ImageNotFound, ImagePullFailed
 from fleetwide.models.hosts import PullProgress
 
 _MISSING = ("manifest unknown", "name unknown", "repository does not exist", "not found: ")
+# Docker says of a refusal that the repository may not exist, so this is looked for first.
+_REFUSED = ("unauthorized", "denied: ", "no basic auth credentials")
 _FETCHED = frozenset({"Download complete", "Pull complete", "Already exists"})
 
 
@@ -43,6 +45,11 @@ class PullMeter:
 def pull_failure(image: str, message: str) -> ImageNotFound | ImagePullFailed:
     """The error for what the Engine said when a pull of ``image`` failed."""
     lowered = message.lower()
+    if any(phrase in lowered for phrase in _REFUSED):
+        return ImagePullFailed(
+            f"the registry refused this host the image {image}: {message[:300]}",
+            hint="check the host's FLEETWIDE_REGISTRY_USERNAME and FLEETWIDE_REGISTRY_PASSWORD",
+        )
     if any(phrase in lowered for phrase in _MISSING):
         return ImageNotFound(f"the registry has no image {image}")
     return ImagePullFailed(

@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 MISSING_CODES = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
+def s3_client(settings: Settings) -> "S3Client":
+    """A client for the settings' endpoint and region; safe to share between threads."""
+    config = Config(
+        connect_timeout=5,
+        read_timeout=30,
+        max_pool_connections=32,
+        retries={"mode": "standard", "total_max_attempts": 4},
+    )
+    client: S3Client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=settings.aws_endpoint_url,
+        region_name=settings.aws_region,
+        config=config,
+    )
+    return client
+
+
 class S3Store:
     """An ``ObjectStore`` under ``prefix`` of ``bucket``; safe to share between threads."""
 
@@ -30,19 +47,7 @@ class S3Store:
 
     @classmethod
     def connect(cls, settings: Settings, bucket: str, prefix: str) -> "S3Store":
-        config = Config(
-            connect_timeout=5,
-            read_timeout=30,
-            max_pool_connections=32,
-            retries={"mode": "standard", "total_max_attempts": 4},
-        )
-        client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=settings.aws_endpoint_url,
-            region_name=settings.aws_region,
-            config=config,
-        )
-        return cls(client, bucket, prefix)
+        return cls(s3_client(settings), bucket, prefix)
 
     def put_bytes(self, key: str, data: bytes) -> None:
         with self._translated(key):

@@ -7,10 +7,6 @@ import base64
 import binascii
 import hashlib
 import json
-import os
-import stat
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fleetwide.errors import ArtifactRejected, InvalidInput, PlatformError
+from fleetwide.providers.private_files import create_private, read_private
 from fleetwide.registry.digests import canonical_json
 
 ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
@@ -84,26 +81,13 @@ def load_or_create_key(path: Path) -> SigningKey:
 def _create(path: Path) -> None:
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # mkstemp gives mode 0600; link() never replaces, so the first of several creators wins.
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
+    create_private(path, pem)
 
 
 def _load(path: Path) -> SigningKey:
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        message = "may be read by others than its owner"
-        raise InvalidInput.for_field(FIELD, message, given=str(path), hint=f"chmod 600 {path}")
+    pem = read_private(path, FIELD)
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _not_a_key(path) from error
     if not isinstance(key, Ed25519PrivateKey):

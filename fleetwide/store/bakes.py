@@ -36,6 +36,7 @@ from fleetwide.models.bakes import (
 from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
 from fleetwide.store import events, images, recipes, releases
 from fleetwide.store.tables import BakeRow, BakeTokenRow, ImageRow, PinRow
+from fleetwide.store.upserts import add_new
 
 UNUSABLE = frozenset({ReleaseState.HELD, ReleaseState.REVOKED, ReleaseState.RETIRED})
 _KNOWN_STATES = UNUSABLE.union(releases.FINISHED)
@@ -109,12 +110,17 @@ def pin(
     session: Session, bake: ResolvedBake, found: Sequence[Dependency], *, now: datetime
 ) -> list[Dependency]:
     """Remember what was resolved; the first answer of a request stays unless it asks anew."""
-    row = session.get(PinRow, bake.request_key)
-    if row is not None and not bake.spec.refresh:
+    pinned = {
+        "request_key": bake.request_key,
+        "dependencies": [one.model_dump(mode="json") for one in found],
+        "resolved_at": now,
+    }
+    if add_new(session, PinRow, [pinned], key=["request_key"]):
+        return list(found)
+    row = session.get_one(PinRow, bake.request_key)
+    if not bake.spec.refresh:
         return [Dependency.model_validate(one) for one in row.dependencies]
-    row = row or PinRow(request_key=bake.request_key, dependencies=[], resolved_at=now)
-    row.dependencies = [one.model_dump(mode="json") for one in found]
-    row.resolved_at = now
+    row.sqlmodel_update(pinned)
     session.add(row)
     return list(found)
 
@@ -157,10 +163,9 @@ def remember_token(
         Conflict: the token was used for another request.
     """
     hashed = hashlib.sha256(token.encode()).hexdigest()
-    row = session.get(BakeTokenRow, hashed)
-    if row is None:
-        row = BakeTokenRow(token=hashed, fingerprint=fingerprint, bake_id=bake_id, created_at=now)
-        session.add(row)
+    mine = {"token": hashed, "fingerprint": fingerprint, "bake_id": bake_id, "created_at": now}
+    add_new(session, BakeTokenRow, [mine], key=["token"])
+    row = session.get_one(BakeTokenRow, hashed)
     if row.fingerprint != fingerprint:
         raise Conflict(
             "the Idempotency-Key was used before for another bake",

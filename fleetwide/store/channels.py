@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from fleetwide.errors import Conflict
 from fleetwide.models.os_releases import Channel, ChannelMove
 from fleetwide.store.tables import ChannelMoveRow, ChannelRow
+from fleetwide.store.upserts import add_new
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,29 @@ def point(session: Session, move: Move, *, now: datetime) -> str | None:
         return before
     revision = _last_revision(session, move.name, move.channel) + 1
     if row is None:
-        session.add(
-            ChannelRow(
-                name=move.name,
-                channel=move.channel,
-                version=move.version,
-                revision=revision,
-                updated_at=now,
-            )
-        )
+        _start(session, move, revision, now)
     else:
         _swap(session, move, row.revision, revision, now)
     _remember(session, move, before, revision, now)
     return before
+
+
+def _start(session: Session, move: Move, revision: int, now: datetime) -> None:
+    row = {
+        "name": move.name,
+        "channel": move.channel,
+        "version": move.version,
+        "revision": revision,
+        "updated_at": now,
+    }
+    if not add_new(session, ChannelRow, [row], key=["name", "channel"]):
+        raise _moved_meanwhile(move)
+
+
+def _moved_meanwhile(move: Move) -> Conflict:
+    return Conflict(
+        f"channel {move.name}:{move.channel} was moved by somebody else at the same moment"
+    )
 
 
 def _swap(session: Session, move: Move, seen: int, revision: int, now: datetime) -> None:
@@ -74,9 +85,7 @@ def _swap(session: Session, move: Move, seen: int, revision: int, now: datetime)
         .values(version=move.version, revision=revision, updated_at=now)
     ).rowcount
     if not moved:
-        raise Conflict(
-            f"channel {move.name}:{move.channel} was moved by somebody else at the same moment"
-        )
+        raise _moved_meanwhile(move)
 
 
 def _last_revision(session: Session, name: str, channel: str) -> int:

@@ -26,7 +26,7 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     The driver's own transaction handling begins lazily and as a reader, which turns two writers
     into an immediate "database is locked": so it is switched off and every transaction that may
-    write begins as a writer and waits its turn.
+    write begins as a writer and waits its turn. The others may not write, as on PostgreSQL.
     """
 
     @event.listens_for(engine, "connect")
@@ -42,4 +42,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:
         writes = connection.get_execution_options().get("writes", False)
+        if connection.info.get("writes") != writes:
+            connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
+            connection.info["writes"] = writes
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

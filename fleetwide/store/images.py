@@ -14,6 +14,7 @@ from fleetwide.models.bakery import BakeSpec
 from fleetwide.models.bakes import BakedImage, ResolvedBake
 from fleetwide.store import events
 from fleetwide.store.tables import ArtifactRow, ImageDigestRow, ImageRow
+from fleetwide.store.upserts import add_new
 
 # Every cached answer asks this. It is composed once and runs past the ORM, which takes longer to
 # make a query and a row of it than the database takes to answer.
@@ -61,8 +62,8 @@ def save(session: Session, bake: ResolvedBake, image: BakedImage, *, now: dateti
     row.spec = spec.model_dump(mode="json")
     row.created_at = image.created_at
     session.add(row)
-    if image.digest is not None and session.get(ImageDigestRow, image.digest) is None:
-        session.add(ImageDigestRow(digest=image.digest, bake_key=image.bake_key, created_at=now))
+    digest = {"digest": image.digest, "bake_key": image.bake_key, "created_at": now}
+    if image.digest is not None and add_new(session, ImageDigestRow, [digest], key=["digest"]):
         events.append(session, image.workflow_id, "baked", f"baked {image.reference}", at=now)
     return image
 
@@ -173,8 +174,8 @@ def save_artifact(
     session: Session, sha256: str, filename: str, size: int, *, now: datetime
 ) -> None:
     """Record an uploaded artifact; a second upload of the same bytes changes nothing."""
-    if session.get(ArtifactRow, sha256) is None:
-        session.add(ArtifactRow(sha256=sha256, filename=filename, size=size, uploaded_at=now))
+    row = {"sha256": sha256, "filename": filename, "size": size, "uploaded_at": now}
+    add_new(session, ArtifactRow, [row], key=["sha256"])
 
 
 def artifact(session: Session, sha256: str) -> ArtifactRow | None:

@@ -124,7 +124,11 @@ def record_attempt(session: Session, result: AttemptResult, *, now: datetime) ->
     """Book the end of an attempt and give its reservation back; the first end wins."""
     job = find(session, result.key.workflow_id, result.key.run_id)
     row = find_attempt(session, result.key)
-    if job is None or row is None or row.state == TaskState.FINISHED:
+    if job is None or row is None:
+        return
+    # Two may book the end at once: the second has to see what the first wrote.
+    session.refresh(row, with_for_update=True)
+    if row.state == TaskState.FINISHED:
         return
     row.state = TaskState.FINISHED
     row.reason = result.reason

@@ -1,17 +1,20 @@
 """Schema migrations, shipped in the package."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
 from sqlmodel import SQLModel
 
-from fleetwide.store import tables
+from fleetwide.store import registry_tables, tables
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+LOCK = 0x666C656574  # "fleet": any number that every process takes for the same purpose
 
 
 def _config() -> Config:
@@ -24,19 +27,29 @@ def _config() -> Config:
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the schema to ``revision``; does nothing when it is there already."""
     config = _config()
-    with engine.connect().execution_options(writes=True) as connection:
+    with _alone(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        connection.commit()
 
 
 def downgrade(engine: Engine, revision: str = "base") -> None:
     """Take the schema back to ``revision``; data of dropped tables is lost."""
     config = _config()
-    with engine.connect().execution_options(writes=True) as connection:
+    with _alone(engine) as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, revision)
-        connection.commit()
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[Connection]:
+    """One transaction for all steps; other processes that migrate wait for its end.
+
+    On SQLite the beginning of a writing transaction is the lock already.
+    """
+    with engine.execution_options(writes=True).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        yield connection
 
 
 def new_revision(engine: Engine, message: str) -> None:
@@ -50,6 +63,7 @@ def new_revision(engine: Engine, message: str) -> None:
 def drift(engine: Engine) -> list[object]:
     """What the tables in code have and the migrated database lacks, or the reverse."""
     assert tables.EventRow.__tablename__
+    assert registry_tables.TagRow.__tablename__
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, SQLModel.metadata))

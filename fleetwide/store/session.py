@@ -2,32 +2,49 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from sqlalchemy import Engine
 from sqlmodel import Session
 
 from fleetwide.store.engine import open_engine
 
+REVIEW_DELAY = timedelta(hours=24)
+
 
 class Store:
-    """The database behind transactions. One per process; safe to use from many threads."""
+    """The database behind transactions. One per process; safe to use from many threads.
 
-    def __init__(self, engine: Engine) -> None:
+    ``review_delay`` is how long the registry's garbage collection leaves alone what lost its last
+    reference.
+    """
+
+    def __init__(self, engine: Engine, review_delay: timedelta = REVIEW_DELAY) -> None:
         self.engine = engine
+        self._info = {"review_delay": review_delay}
         self._writer = engine.execution_options(writes=True)
+        self._reader = engine
+        if engine.dialect.name == "postgresql":
+            # By default each statement there sees another state of the database.
+            self._reader = engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
 
     @classmethod
-    def open(cls, database_url: str) -> "Store":
-        return cls(open_engine(database_url))
+    def open(cls, database_url: str, review_delay: timedelta = REVIEW_DELAY) -> "Store":
+        return cls(open_engine(database_url), review_delay)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that sees one snapshot and changes nothing."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with self._session(self._reader) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end of the block, or rolls back on any exception."""
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with self._session(self._writer) as session, session.begin():
             yield session
+
+    def _session(self, engine: Engine) -> Session:
+        return Session(engine, expire_on_commit=False, info=self._info)

@@ -28,10 +28,13 @@ from fleetwide.models.containers import AttemptResult, EndReason, HostSpec, RunC
 from fleetwide.providers.attempt_logs import LogWriter
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import ObjectStore, open_object_store
+from fleetwide.providers.registry_storage import RegistryStorage
+from fleetwide.providers.registry_trees import FolderTree
 from fleetwide.registry.digests import canonical_json, digest_of
+from fleetwide.registry.manifests import parse_manifest
 from fleetwide.registry.references import parse_reference
 from fleetwide.settings import Settings
-from fleetwide.store import hosts
+from fleetwide.store import hosts, registry_blobs, registry_manifests, registry_repositories
 from fleetwide.store.migrate import upgrade
 from fleetwide.store.session import Store
 from fleetwide.temporal.converter import data_converter
@@ -43,7 +46,7 @@ from tests.workflow.scripted import ScriptedBuilder
 from tests.workflow.scripted_bakes import ScriptedBakes
 from tests.workflow.world import with_cloud
 from workers.placing import Placer
-from workers.registry import WORKFLOWS, control_activities
+from workers.registry import WORKFLOWS, control_activities, storage_activities
 
 IMAGE = "apps/hello:1.0.0"
 HOST = "h1"
@@ -99,23 +102,41 @@ def _answers(url: str) -> bool:
     return False
 
 
+def image() -> tuple[bytes, bytes]:
+    """The config and the manifest of the one image."""
+    config = canonical_json({"architecture": "amd64", "os": "linux"})
+    described = {
+        "mediaType": "application/vnd.oci.image.config.v1+json",
+        "digest": digest_of(config),
+        "size": len(config),
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": described,
+        "layers": [],
+    }
+    return config, canonical_json(manifest)
+
+
 def push_image(url: str) -> str:
+    config, manifest = image()
     with RegistryClient(url) as client:
-        config = canonical_json({"architecture": "amd64", "os": "linux"})
         reference = parse_reference(IMAGE)
         client.upload_blob(reference.repository, config, digest_of(config))
-        described = {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": digest_of(config),
-            "size": len(config),
-        }
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": described,
-            "layers": [],
-        }
-        return client.put_manifest(reference, canonical_json(manifest), MANIFEST_TYPE)
+        return client.put_manifest(reference, manifest, MANIFEST_TYPE)
+
+
+def index_image(store: Store) -> None:
+    """Note the image in the registry's index, as a push through the gateway does."""
+    config, manifest = image()
+    reference, now = parse_reference(IMAGE), datetime.now(UTC)
+    assert reference.tag is not None
+    with store.write() as session:
+        row = registry_repositories.ensure(session, reference.repository, by="tests", now=now)
+        registry_blobs.admit(session, row, digest_of(config), len(config), now=now, lease_until=now)
+        parsed = parse_manifest(manifest, MANIFEST_TYPE)
+        registry_manifests.record(session, row, parsed, tags=[reference.tag], by="tests", now=now)
 
 
 def settings_for(folder: Path, temporal_address: str, registry_url: str) -> Settings:
@@ -242,12 +263,18 @@ class Plane:
                 ),
                 WorkerRole("builder", activities=[*builder.activities(), *bakes.activities()]),
                 WorkerRole(f"host.{HOST}", activities=[host.run_container]),
+                WorkerRole("storage", activities=self._storage_activities(store)),
             ):
                 await stack.enter_async_context(make_worker(self.client, worker))
             placing = asyncio.create_task(self._place(Placer(store, self.client)))
             stack.callback(placing.cancel)
             self._ready.set()
             await self._stop.wait()
+
+    def _storage_activities(self, store: Store) -> list[Callable[..., Any]]:
+        """Beside the registry that ``registry`` starts in the same folder."""
+        storage = RegistryStorage(FolderTree(self.folder / "blobs"))
+        return storage_activities(self.settings, store, storage)
 
     async def _place(self, placer: Placer) -> None:
         while True:
@@ -261,6 +288,7 @@ def prepare(store: Store) -> None:
     with store.write() as session:
         spec = HostSpec.model_validate({"host_id": HOST, "cpu": 4, "memory": "4GiB"})
         hosts.register(session, spec, docker_version="27.0", now=datetime.now(UTC))
+    index_image(store)
 
 
 def sha256(data: bytes) -> str:

@@ -60,6 +60,8 @@ RECIPE = {
     "labels": {"team": "x"},
     "owner": "x",
 }
+GRANT = {"repositories": "apps/*", "actions": ["pull"]}
+ACCOUNT = {"name": "x", "grants": [GRANT], "owner": "x", "description": "x"}
 REASON = {"reason": "x", "by": "x"}
 ROSCO = {"package": "hello", "base_os": "baseos", "user": "x", "cloud_provider_type": "docker"}
 # One valid document for each route that takes one.
@@ -86,6 +88,8 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("POST", "/v1/tasks/x/cancel"): {"reason": "x"},
     ("POST", "/v1/batch/jobs"): {"app": "x", "owner": "x", "queue": "q", "container": CONTAINER},
     ("POST", "/v1/batch/jobs/x/cancel"): {"reason": "x"},
+    ("POST", "/v1/registry/accounts"): ACCOUNT,
+    ("PUT", "/v1/registry/accounts/x/grants"): {"grants": [GRANT]},
     ("POST", "/api/v1/global/bake"): ROSCO,
     ("DELETE", "/api/v1/global/bake"): ROSCO,
     ("POST", "/api/v1/bakes/delete-requests"): {"pipelineExecutionIds": ["x"]},

@@ -52,6 +52,9 @@ def fleetwide(
         "batch",
         "host",
         "registry",
+        "registry_quota",
+        "registry_retention",
+        "registry_tags",
         "events",
     ):
         monkeypatch.setattr(f"fleetwide.cli.{module}.client", in_process)

@@ -13,7 +13,6 @@ from temporalio.client import WorkflowHandle
 
 from fleetwide.models.bakes import BakedImage, BakeState
 from fleetwide.models.os_releases import OSRelease
-from fleetwide.providers.distribution import RegistryClient
 from fleetwide.settings import Settings
 from fleetwide.temporal.client import connect
 from tests.faults.test_cancel import mounts_below, work_folders
@@ -61,7 +60,7 @@ async def kill_in_each_stage(platform: Platform) -> BakedImage:
     for stage in STAGES:
         await asyncio.wait_for(until_stage(handle, stage), 200)
         if stage is BakeState.PUBLISHING:
-            os.kill(platform.pid("registry"), signal.SIGKILL)
+            os.kill(platform.pid("distribution"), signal.SIGKILL)
         await asyncio.to_thread(kill_builder, platform)
     return BakedImage.model_validate(await asyncio.wait_for(handle.result(), 200))
 
@@ -96,7 +95,7 @@ def test_a_cancelled_and_a_failed_bake_leave_nothing(
     platform.temporal("workflow", "cancel", "--workflow-id", "bake/stopped")
     assert platform.ended("bake/stopped").status == "CANCELED"
     nothing_is_left(platform)
-    with RegistryClient(f"http://127.0.0.1:{platform.config.processes['registry'].port}") as client:
+    with platform.registry() as client:
         assert not {"apps/failing", "apps/stopped"} & set(client.list_repositories())
 
 

@@ -31,7 +31,7 @@ TEMPORAL = Path(sys.executable).parent / "temporal"
 
 
 def servers() -> DevConfig:
-    return on_free_ports(only(SHIPPED, ("temporal", "registry", "aws")))
+    return on_free_ports(only(SHIPPED, ("temporal", "distribution", "aws")))
 
 
 def of(**processes: dict[str, object]) -> DevConfig:
@@ -80,7 +80,7 @@ def test_a_platform_comes_up_goes_down_and_keeps_its_state(state: Path, tmp_path
 
     up(config, state, UpOptions(report=said.append))
     assert all(process.healthy for process in status(state))
-    assert any(line.startswith("registry   ready in") for line in said)
+    assert any(line.startswith("distribution ready in") for line in said)
     assert any("temporal server start-dev --ip 127.0.0.1" in line for line in said)
     temporal(file, "workflow", "start", "--type", "Bake", "--workflow-id", "kept")
 
@@ -128,12 +128,25 @@ def test_search_attributes_are_added_to_a_namespace_that_exists(
 
 def test_a_killed_process_is_started_again(state: Path) -> None:
     up(servers(), state)
+    first = named(state, "distribution").pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    assert becomes(lambda: named(state, "distribution").pid not in {None, first})
+    assert becomes(lambda: named(state, "distribution").healthy)
+    assert named(state, "distribution").restarts == 1
+
+
+def test_the_registrys_front_door_comes_back_and_leaves_nothing_behind(state: Path) -> None:
+    up(on_free_ports(only(SHIPPED, ("registry",))), state)
     first = named(state, "registry").pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
     assert becomes(lambda: named(state, "registry").pid not in {None, first})
     assert becomes(lambda: named(state, "registry").healthy)
+    # One that could not take the port would have been started more than once.
     assert named(state, "registry").restarts == 1
+    down(state)
+    assert left_over(state) == []
 
 
 def test_down_finds_what_a_killed_supervisor_left_behind(state: Path) -> None:
@@ -317,6 +330,21 @@ def test_where_a_daemon_answers_none_is_started(state: Path, short_folder: Path)
     up(own_dockerd(short_folder), state, UpOptions(shell=shell, report=said.append))
     assert any("not needed: a Docker daemon answers" in line for line in said)
     assert left_over(state) == []
+
+
+def test_a_platform_that_comes_up_in_parts_starts_no_needless_daemon(
+    state: Path, short_folder: Path
+) -> None:
+    shell = os.environ | {"FLEETWIDE_DOCKER_URL": DOCKER_URL}
+    dockerd = own_dockerd(short_folder).processes["dockerd"].model_dump(exclude_none=True)
+    waits: dict[str, object] = {"command": "sleep 1000"}
+    config = of(first=waits, dockerd=dockerd, second=waits | {"after": "dockerd"})
+    up(config, state, UpOptions(names=("first",), shell=shell))
+    said: list[str] = []
+    up(config, state, UpOptions(shell=shell, report=said.append))
+    assert any("not needed: a Docker daemon answers" in line for line in said)
+    assert {one.name for one in status(state) if one.healthy} == {"first", "second"}
+    assert not (short_folder / "docker.pid").exists()
 
 
 def test_a_daemon_that_the_shell_names_must_answer(state: Path, short_folder: Path) -> None:

@@ -1,13 +1,15 @@
 """Record the golden histories: ``make histories``.
 
-Each shape is run once on a real dev server and its history kept as JSON. Record anew only when a
+Each shape is run once on a real dev server and its history kept as JSON; names of shapes as
+arguments record only those. Record anew only when a
 workflow is meant to issue other commands; a change that must also serve running workflows needs a
 patch marker (``workflow.patched``) and keeps the old history beside the new one.
 """
 
 import asyncio
+import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, Wor
 from fleetwide.errors import BuildFailed, SmokeTestFailed
 from fleetwide.models.containers import KillRequest
 from fleetwide.store import images
+from tests.replay import regions_shapes, registry_shapes, upkeep_shapes
 from tests.workflow.os_lines import (
     AMIS,
     BOTH,
@@ -336,15 +339,19 @@ SHAPES: tuple[Shape, ...] = (
     bakery_is_swept,
     host_comes_and_goes,
     unknown_type,
+    *registry_shapes.SHAPES,
+    *regions_shapes.SHAPES,
+    *upkeep_shapes.SHAPES,
 )
 
 
-async def record() -> None:
-    """Run every shape and write its history."""
+async def record(names: Collection[str] = ()) -> None:
+    """Run every shape, or those of these names, and write their histories."""
     HISTORIES.mkdir(exist_ok=True)
+    shapes = [shape for shape in SHAPES if not names or shape.__name__ in names]
     with tempfile.TemporaryDirectory() as folder:
         async with world(Path(folder)) as plane:
-            for shape in SHAPES:
+            for shape in shapes:
                 handle = await shape(plane)
                 history = await handle.fetch_history()
                 path = HISTORIES / f"{shape.__name__}.json"
@@ -352,4 +359,4 @@ async def record() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(record())
+    asyncio.run(record(sys.argv[1:]))

@@ -24,7 +24,9 @@ def test_the_first_configuration_stays_as_it_was() -> None:
 
 
 def test_a_reduced_platform_keeps_what_its_processes_need() -> None:
-    assert set(only(CONFIG, ("builder",)).processes) == {"builder", "temporal", "registry"}
+    assert set(only(CONFIG, ("builder",)).processes) == {
+        "builder", "temporal", "registry", "gateway", "distribution", "migrate",
+    }  # fmt: skip
 
 
 def test_nothing_waits_for_a_process_that_was_left_out() -> None:

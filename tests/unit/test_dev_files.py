@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from fleetwide.dev.files import registry_config, supervisor_config
+from fleetwide.dev.files import front_door_config, registry_config, supervisor_config
 from fleetwide.dev.parse import load
 from fleetwide.dev.plan import Surroundings, derive
 
@@ -19,7 +19,7 @@ def _supervisor(environment: str | None = None) -> configparser.RawConfigParser:
     config = CONFIG.model_copy(update={"processes": CONFIG.processes | {"api": api}})
     plan = derive(config, Surroundings(STATE, "unix:///x", Path("/bin")))
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
-    parser.read_string(supervisor_config(plan, Path("/run/x.sock")))
+    parser.read_string(supervisor_config(plan, Path("/run/x.sock"), {"api": {"PRIVATE": "s3cret"}}))
     return parser
 
 
@@ -37,6 +37,12 @@ def test_restart_policies_map_to_autorestart() -> None:
     assert parser["program:migrate"]["startsecs"] == "0"
 
 
+def test_what_is_private_reaches_its_process_alone() -> None:
+    parser = _supervisor()
+    holders = [name for name in parser if "s3cret" in parser[name].get("environment", "")]
+    assert holders == ["program:api"]
+
+
 def test_odd_values_survive_quoting() -> None:
     line = _supervisor("""'ODD=50% of "a\\b",c=d'""")["program:api"]["environment"]
     words = list(shlex.shlex(line, posix=True))
@@ -47,4 +53,17 @@ def test_the_registry_has_no_descriptor_cache_and_deletes() -> None:
     config = yaml.safe_load(registry_config(STATE, 5050, "word"))
     assert "cache" not in config["storage"]
     assert config["storage"]["delete"] == {"enabled": True}
-    assert config["http"] == {"addr": "127.0.0.1:5050", "secret": "word"}
+    assert config["http"] == {
+        "addr": "127.0.0.1:5050", "secret": "word", "relativeurls": True,
+    }  # fmt: skip
+
+
+def test_the_front_door_stands_before_gateway_and_distribution() -> None:
+    plan = derive(CONFIG, Surroundings(Path("/srv/state"), "unix:///x", Path("/bin")))
+    text = front_door_config(plan, "root")
+    assert "listen 127.0.0.1:5050" in text
+    assert "server 127.0.0.1:5051" in text
+    assert "server 127.0.0.1:5052" in text
+    assert "user root;" in text
+    assert "alias /srv/state/registry/docker/registry/v2/blobs/;" in text
+    assert "user root;" not in front_door_config(plan, None)

@@ -24,7 +24,7 @@ processes:
 def test_the_shipped_file_names_every_process() -> None:
     config = load(SHIPPED)
     assert set(config.processes) >= {
-        "temporal", "registry", "aws", "dockerd", "migrate",
+        "temporal", "distribution", "gateway", "registry", "aws", "dockerd", "migrate",
         "api", "control", "builder", "scheduler", "host",
     }  # fmt: skip
     assert config.temporal.task_queue == "control"

@@ -25,7 +25,7 @@ def test_the_temporal_server_gets_every_setting_as_a_flag() -> None:
 
 
 def test_a_path_with_blanks_stays_one_argument() -> None:
-    assert PLAN.process("registry").command == (
+    assert PLAN.process("distribution").command == (
         "docker-registry", "serve", "/srv/my state/registry.yml",
     )  # fmt: skip
 
@@ -33,7 +33,7 @@ def test_a_path_with_blanks_stays_one_argument() -> None:
 def test_health_checks_follow_the_ports() -> None:
     plan = derive(with_ports(CONFIG, 20000), AROUND)
     registry = plan.process("registry")
-    assert registry.health == f"http://127.0.0.1:{registry.ports[0]}/v2/"
+    assert registry.health == f"http://127.0.0.1:{registry.ports[0]}/healthz"
     host = plan.process("host")
     assert host.environment["FLEETWIDE_METRICS_ADDRESS"] == f"127.0.0.1:{host.ports[0]}"
     assert host.health == f"http://127.0.0.1:{host.ports[0]}/metrics"
@@ -43,11 +43,25 @@ def test_health_checks_follow_the_ports() -> None:
 def test_only_holders_get_the_database_and_aws(name: str) -> None:
     given = set(PLAN.process(name).environment)
     assert ("FLEETWIDE_DATABASE_URL" in given) == (
-        name in {"migrate", "api", "control", "scheduler"}
+        name in {"migrate", "gateway", "api", "control", "scheduler", "storage"}
     )
     assert ("AWS_SECRET_ACCESS_KEY" in given) == (name in {"api", "control", "builder"})
     assert ("FLEETWIDE_AWS_ENDPOINT_URL" in given) == (name in {"api", "control", "builder"})
     assert ("FLEETWIDE_DOCKER_URL" in given) == (name == "host")
+    behind = name in {"gateway", "storage"}
+    assert ("FLEETWIDE_REGISTRY_BACKEND_URL" in given) == behind
+    assert ("FLEETWIDE_REGISTRY_STORAGE" in given) == behind
+    assert ("FLEETWIDE_REGISTRY_TOKEN_KEY" in given) == (name == "gateway")
+    assert ("FLEETWIDE_REGISTRY_ACCOUNTS" in given) == (name == "gateway")
+
+
+def test_everybody_reaches_the_registry_by_its_front_door() -> None:
+    urls = {process.environment["FLEETWIDE_REGISTRY_URL"] for process in PLAN.processes}
+    assert urls == {"http://127.0.0.1:5050"}
+    gateway = PLAN.process("gateway").environment
+    assert gateway["FLEETWIDE_REGISTRY_PORT"] == "5051"
+    assert gateway["FLEETWIDE_REGISTRY_BACKEND_URL"] == "http://127.0.0.1:5052"
+    assert gateway["FLEETWIDE_REGISTRY_STORAGE"] == "file:/srv/my state/registry"
 
 
 def test_every_own_process_is_in_the_table_of_grants() -> None:
@@ -63,6 +77,9 @@ def test_credentials_of_the_shell_are_not_inherited() -> None:
         "AWS_PROFILE": "production",
         "FLEETWIDE_DATABASE_URL": "postgresql://user:word@db/prod",
         "FLEETWIDE_LOG_LEVEL": "DEBUG",
+        "FLEETWIDE_REGISTRY_USERNAME": "me",
+        "FLEETWIDE_REGISTRY_PASSWORD": "word",
+        "FLEETWIDE_REGISTRY_ACCOUNTS": "/etc/accounts.json",
         "GITHUB_TOKEN": "real",
     }
     kept = inherited(shell, AROUND)

@@ -15,6 +15,7 @@ from workers.registry import WORKFLOWS
 ROOT = Path(__file__).parents[2]
 WORKFLOWS_PAGE = (ROOT / "docs/reference/workflows.md").read_text()
 ARCHITECTURE = (ROOT / "docs/concepts/architecture.md").read_text()
+COMMANDS = {"api": "fleetwide api", "gateway": "fleetwide registry serve"}
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -50,8 +51,7 @@ def test_the_table_of_who_holds_what_is_that_of_the_launcher() -> None:
     for name, grants in GRANTS.items():
         if name == "migrate":
             continue
-        command = "fleetwide api" if name == "api" else f"fleetwide worker {name}"
-        row = row_of(ARCHITECTURE, command)
+        row = row_of(ARCHITECTURE, COMMANDS.get(name, f"fleetwide worker {name}"))
         held = row.split("|")[3]
         assert ("database" in held and "no database" not in held) == ("database" in grants)
         assert ("AWS credentials" in held) == ("aws" in grants)

@@ -1,0 +1,174 @@
+"""Reconciliation: list the storage, compare it with the index, mend what differs."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from temporalio import activity
+
+from activities.progress import heartbeat
+from activities.registry_mending import Mender
+from activities.registry_scrub import Repairs
+from fleetwide.models.registry_gc import (
+    MAX_EXAMPLES,
+    Difference,
+    Found,
+    NamesRequest,
+    ReconcileOne,
+    ReconcileReport,
+    ReconcileStage,
+)
+from fleetwide.providers.registry_policies import PolicyFile
+from fleetwide.providers.registry_replicas import BlobSource, NoReplicas
+from fleetwide.providers.registry_storage import PREFIXES, RegistryStorage
+from fleetwide.registry.digests import PREFIX
+from fleetwide.registry.reconcile import IndexView, Meaning, StorageView, compare
+from fleetwide.settings import Settings
+from fleetwide.store import events, registry_gc, registry_repositories, registry_views
+from fleetwide.store.registry_admission import Rules
+from fleetwide.store.registry_blobs import LIVE
+from fleetwide.store.session import Store
+
+BEHIND_HEX = "g"
+
+
+@dataclass(frozen=True)
+class ReconcileActivities:
+    """Storage side: needs the database and Distribution's storage."""
+
+    settings: Settings
+    store: Store
+    storage: RegistryStorage
+    source: BlobSource = NoReplicas()  # noqa: RUF009 (it holds nothing)
+
+    @activity.defn(name="registry.list_names")
+    def list_names(self, request: NamesRequest) -> list[str]:
+        """Repositories of the index, or those of the storage that the index does not know.
+
+        For blobs it is the beginnings of their digests.
+        """
+        if request.stage is ReconcileStage.BLOBS:
+            return [one for one in PREFIXES if one > request.after][: request.limit]
+        if request.stage is ReconcileStage.INDEX:
+            with self.store.read() as session:
+                rows = registry_repositories.page(session, after=request.after, limit=request.limit)
+                return [row.name for row in rows]
+        return list(islice(self._unknown(request.after), request.limit))
+
+    def _unknown(self, after: str) -> Iterable[str]:
+        for name in self.storage.repositories(after):
+            heartbeat(f"looking at {name}", None)
+            with self.store.read() as session:
+                known = registry_gc.is_known(session, name)
+            if not known:
+                yield name
+
+    @activity.defn(name="registry.reconcile_repository")
+    def reconcile_repository(self, one: ReconcileOne) -> ReconcileReport:
+        """Compare a repository's tags, manifests and links, and mend what differs."""
+        settled = datetime.now(UTC) - timedelta(seconds=one.settle_seconds)
+        # The storage first: what is pushed meanwhile is then known to the index at least.
+        there = self._storage_view(one.name)
+        with self.store.read() as session:
+            if registry_gc.is_going_repository(session, one.name):
+                return ReconcileReport(repositories=1)
+            repository = registry_repositories.find(session, one.name)
+            here = (
+                registry_views.view(session, repository, there.tags)
+                if repository is not None
+                else IndexView()
+            )
+        differences = compare(here, there, settled)
+        lease = timedelta(seconds=self.settings.registry_lease_seconds)
+        policy = PolicyFile(self.settings.registry_policy)
+        rules = Rules(policy.current(), policy.source)
+        mender = Mender(self.store, self.storage, one, settled, lease, rules)
+        found = []
+        for number, difference in enumerate(mender.in_order(differences)):
+            heartbeat(f"mending {one.name}", number / len(differences))
+            found.append(mender.mend(difference))
+        return self._reported(one.name, [item for item in found if item.done])
+
+    def _storage_view(self, name: str) -> StorageView:
+        tags = {}
+        for number, tag in enumerate(self.storage.tags(name)):
+            tags[tag.name] = Meaning(tag.digest, tag.modified_at)
+            if number % 100 == 0:
+                heartbeat(f"listing the tags of {name}", None)
+        manifests = frozenset(self.storage.revisions(name))
+        heartbeat(f"listing the blobs of {name}", None)
+        return StorageView(
+            tags=tags, manifests=manifests, layers=frozenset(self.storage.layers(name))
+        )
+
+    def _reported(self, name: str, found: list[Found]) -> ReconcileReport:
+        report = _report(name, found).plus(ReconcileReport(repositories=1))
+        if found:
+            self._tell(f"registry/{name}", report)
+        return report
+
+    def _tell(self, subject: str, report: ReconcileReport) -> None:
+        told = ", ".join(f"{count} {kind}" for kind, count in report.counts.items())
+        with self.store.write() as session:
+            events.append(
+                session,
+                subject,
+                "reconciled",
+                f"index and storage differed: {told}",
+                at=datetime.now(UTC),
+                data={"counts": report.counts, "examples": report.examples},
+            )
+
+    @activity.defn(name="registry.reconcile_blobs")
+    def reconcile_blobs(self, one: ReconcileOne) -> ReconcileReport:
+        """Compare the blobs of one beginning of digests; queue strays, repair what is lost."""
+        settled = datetime.now(UTC) - timedelta(seconds=one.settle_seconds)
+        stored = {}
+        for blob in self.storage.blobs(one.name):
+            stored[blob.digest] = blob
+            heartbeat(f"listing blobs {one.name}", None)
+        first, behind = f"{PREFIX}{one.name}", f"{PREFIX}{one.name}{BEHIND_HEX}"
+        with self.store.read() as session:
+            indexed = {
+                row.digest: row for row in registry_views.blobs_between(session, first, behind)
+            }
+            manifests = registry_views.manifests_between(session, first, behind)
+        strays = [
+            blob
+            for digest, blob in sorted(stored.items())
+            if digest not in indexed and digest not in manifests and blob.modified_at <= settled
+        ]
+        found = []
+        for blob in strays:
+            with self.store.write() as session:
+                registry_gc.track_bytes(session, blob.digest, blob.size, now=datetime.now(UTC))
+            found.append(
+                Found(kind=Difference.STRAY_BLOB, name=blob.digest, done="queued for review")
+            )
+        lost = [d for d, row in sorted(indexed.items()) if row.state == LIVE and d not in stored]
+        found += [item for digest in lost if (item := self._lost(digest)) is not None]
+        report = _report("", found).plus(ReconcileReport(blobs=len({*indexed, *stored})))
+        if found:
+            self._tell(f"registry-blobs/{one.name}", report)
+        return report
+
+    def _lost(self, digest: str) -> Found | None:
+        if self.storage.blob(digest) is not None:  # came in meanwhile
+            return None
+        repairs = Repairs(self.store, self.storage, self.source)
+        fetched = repairs.broken(digest, "its bytes are missing")
+        if fetched is None:
+            return None
+        done = "fetched again from a replica" if fetched else "marked broken"
+        return Found(kind=Difference.MISSING_BLOB, name=digest, done=done)
+
+
+def _report(where: str, found: list[Found]) -> ReconcileReport:
+    at = f"{where}: " if where else ""
+    return ReconcileReport(
+        counts=dict(Counter(item.kind for item in found)),
+        mended=sum(not item.done.startswith("told") for item in found),
+        examples=[f"{at}{item.kind} {item.name}: {item.done}" for item in found[:MAX_EXAMPLES]],
+    )

@@ -1,0 +1,77 @@
+"""The registry accounts of a development platform: one for each process, and the person's.
+
+Secrets lie in the state folder, each in a file of its own that only its owner reads. The gateway
+knows their hashes; a process gets its own secret, and no process another's.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fleetwide.dev.plan import Plan
+from fleetwide.dev.state import stored_secret, write_private
+from fleetwide.models.registry_access import (
+    HOST_PREFIX,
+    AccountEntry,
+    AccountsFile,
+    Action,
+    Grant,
+)
+from fleetwide.registry.accounts import hash_secret
+from fleetwide.settings import Settings
+
+ADMIN = "admin"
+"""The person's account."""
+FOLDER = "registry-accounts"
+FILE = "registry-accounts.json"
+
+_EVERYWHERE: dict[str, Sequence[Action]] = {
+    ADMIN: [Action.ALL],
+    "api": [Action.PULL],
+    "control": [Action.PULL],
+    "builder": [Action.PULL, Action.PUSH, Action.DELETE],
+    "replication": [Action.PULL, Action.PUSH],
+    "host": [],
+}
+"""What each may do with every repository; a host pulls what it is to run."""
+
+
+def prepare_accounts(plan: Plan, variables: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Write the gateway's file of accounts; what each process logs in with, as its environment.
+
+    ``variables`` are those that all processes inherit.
+    """
+    folder = plan.state / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    entries: dict[str, AccountEntry] = {}
+    logins: dict[str, dict[str, str]] = {}
+    for process in (ADMIN, *(one.name for one in plan.processes)):
+        if process not in _EVERYWHERE:
+            continue
+        name = _account_name(process, plan, variables)
+        secret = stored_secret(folder / process)
+        entries[name] = AccountEntry(secret=hash_secret(secret), grants=_grants(process))
+        logins[process] = {
+            "FLEETWIDE_REGISTRY_USERNAME": name,
+            "FLEETWIDE_REGISTRY_PASSWORD": secret,
+        }
+    write_private(plan.state / FILE, AccountsFile(entries).model_dump_json(indent=1))
+    del logins[ADMIN]
+    return logins
+
+
+def admin_secret(state: Path) -> Path:
+    """The file with the person's secret."""
+    return state / FOLDER / ADMIN
+
+
+def _account_name(process: str, plan: Plan, variables: Mapping[str, str]) -> str:
+    if process != "host":
+        return process
+    known = {**variables, **plan.process(process).environment}
+    default: str = Settings.model_fields["host_id"].default
+    return HOST_PREFIX + known.get("FLEETWIDE_HOST_ID", default)
+
+
+def _grants(process: str) -> list[Grant]:
+    actions = list(_EVERYWHERE[process])
+    return [Grant(repositories="*", actions=actions)] if actions else []

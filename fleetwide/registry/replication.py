@@ -1,0 +1,99 @@
+"""What is copied to other regions, and in which order; pure."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fleetwide.errors import InvalidInput
+from fleetwide.models.registry_regions import RegistryRegions, Upstream
+from fleetwide.registry.tag_rules import matches_any
+
+GAP_PATIENCE = timedelta(seconds=30)
+"""How long a number that is missing in the outbox may still belong to an open transaction."""
+MAX_MANIFESTS = 20_000
+
+
+@dataclass(frozen=True)
+class Node:
+    """A manifest and what is directly below or about it."""
+
+    digest: str
+    children: tuple[str, ...] = ()
+    referrers: tuple[str, ...] = ()
+
+
+def regions_of(regions: RegistryRegions, repository: str) -> list[str]:
+    """Where the rules want copies of the repository's images, by name.
+
+    What came from an upstream is not copied: each region asks the upstream itself.
+    """
+    if upstream_of(regions, repository) is not None:
+        return []
+    speaking = [rule for rule in regions.rules if matches_any(rule.repositories, repository)]
+    return sorted({name for rule in speaking for name in rule.regions})
+
+
+def upstream_of(regions: RegistryRegions, repository: str) -> tuple[Upstream, str] | None:
+    """The upstream that a repository is fetched from, with the repository's name there."""
+    for prefix, upstream in regions.upstreams.items():
+        if repository.startswith(f"{prefix}/"):
+            rest = repository.removeprefix(f"{prefix}/")
+            return upstream, f"{upstream.repository}/{rest}".lstrip("/")
+    return None
+
+
+def copy_order(root: str, look_up: Callable[[str], Node | None]) -> list[str]:
+    """The manifests to copy for ``root``: children before their index, then what refers to them.
+
+    A child that is not here (a sparse index) is left out. Whoever reads the copy while it is made
+    finds nothing that refers to a missing thing.
+
+    Raises:
+        InvalidInput: there are more than ``MAX_MANIFESTS``.
+    """
+    ordered: dict[str, None] = {}
+    seen: set[str] = set()
+    # Without recursion: indexes may be nested as deep as somebody likes.
+    todo = [(root, False)]
+    while todo:
+        digest, expanded = todo.pop()
+        node = look_up(digest) if expanded or digest not in seen else None
+        if node is None:
+            continue
+        if expanded:
+            ordered[digest] = None
+            todo += [(one, False) for one in reversed(node.referrers) if one not in seen]
+            continue
+        seen.add(digest)
+        if len(seen) > MAX_MANIFESTS:
+            raise InvalidInput(f"more than {MAX_MANIFESTS} manifests belong to {root}")
+        todo.append((digest, True))
+        todo += [(one, False) for one in reversed(node.children) if one not in seen]
+    return list(ordered)
+
+
+def settled(events: Sequence[tuple[int, datetime]], cursor: int, now: datetime) -> int:
+    """How many of ``events`` (number and time, in order) may be taken as all that there are.
+
+    Numbers are given when a transaction writes, not when it commits: behind a gap somebody may
+    still be at work. After a while the gap is one that was rolled back.
+    """
+    expected = cursor + 1
+    for position, (number, at) in enumerate(events):
+        if number != expected and now - at < GAP_PATIENCE:
+            return position
+        expected = number + 1
+    return len(events)
+
+
+def wanted_by_event(regions: RegistryRegions, kind: str, data: Mapping[str, str]) -> list[str]:
+    """The regions that an event of the registry concerns."""
+    if kind not in ("manifest-pushed", "tag-moved"):
+        return []
+    repository, digest = data.get("repository"), data.get("digest")
+    return regions_of(regions, repository) if repository and digest else []
+
+
+def unique(images: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Each once, in the order of their first appearance."""
+    return list(dict.fromkeys(images))

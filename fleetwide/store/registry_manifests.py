@@ -1,0 +1,233 @@
+"""Manifests of repositories, with their exact bytes and what they refer to."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy.orm import defer
+from sqlmodel import Session, col, select
+from sqlmodel import delete as sql_delete
+
+from fleetwide.errors import InvalidInput
+from fleetwide.registry.manifests import ParsedManifest
+from fleetwide.store import registry_blobs as blobs
+from fleetwide.store import registry_reviews as reviews
+from fleetwide.store import registry_tags as tags_store
+from fleetwide.store.registry_repositories import id_of, lock, lock_live, told
+from fleetwide.store.registry_tables import (
+    ManifestBlobRow,
+    ManifestChildRow,
+    ManifestRow,
+    RepositoryBlobRow,
+    RepositoryRow,
+)
+from fleetwide.store.upserts import add_new
+
+LIVE = "live"
+
+
+class ReferencesUnknown(InvalidInput):
+    """A manifest refers to blobs or manifests that its repository lacks (MANIFEST_BLOB_UNKNOWN)."""
+
+    def __init__(self, repository: str, digests: Sequence[str]) -> None:
+        super().__init__(f"{repository} has no {digests[0]} (of {len(digests)} that are missing)")
+        self.digests = tuple(digests)
+
+
+def find(session: Session, repository_id: int, digest: str) -> ManifestRow | None:
+    """The manifest with its bytes."""
+    return session.get(ManifestRow, (repository_id, digest))
+
+
+def missing(session: Session, repository_id: int, digests: Iterable[str]) -> list[str]:
+    """Those of ``digests`` that are no manifests of this repository, in order."""
+    wanted = sorted(set(digests))
+    query = select(ManifestRow.digest).where(
+        ManifestRow.repository_id == repository_id, col(ManifestRow.digest).in_(wanted)
+    )
+    known = set(session.exec(query))
+    return [digest for digest in wanted if digest not in known]
+
+
+def record(
+    session: Session,
+    repository: RepositoryRow,
+    parsed: ParsedManifest,
+    *,
+    tags: Sequence[str],
+    by: str,
+    now: datetime,
+    sparse: bool = False,
+) -> ManifestRow:
+    """Note a manifest that Distribution has taken, and let ``tags`` mean it.
+
+    Everything that it refers to is looked for once more: since the push was checked, a lease may
+    have run out. A ``sparse`` index need not have its children here.
+
+    Raises:
+        ReferencesUnknown: the repository lacks a blob or a child.
+        NotFound, Conflict: the repository is gone, or is being deleted.
+    """
+    repository = lock_live(session, repository)
+    _check_references(session, repository, parsed, now, sparse=sparse)
+    row = session.get(ManifestRow, (id_of(repository), parsed.digest))
+    if row is None:
+        row = _insert(session, repository, parsed, by=by, now=now)
+    row.touched_at = now
+    row.media_type = parsed.media_type
+    row.state = LIVE
+    session.add(row)
+    session.flush()
+    data = {"digest": parsed.digest, "tag": " ".join(tags), "by": by}
+    told(session, repository.name, "manifest-pushed", f"{parsed.digest} was pushed", at=now, **data)
+    for tag in tags:
+        tags_store.move(session, repository, tag, parsed.digest, by=by, now=now)
+    if not tags:
+        tags_store.review_untagged(session, id_of(repository), [parsed.digest], now=now)
+    return row
+
+
+def delete(
+    session: Session, repository: RepositoryRow, digest: str, *, by: str, now: datetime
+) -> bool:
+    """Remove the manifest and its tags; False when there is none.
+
+    An index that refers to it stays, and is sparse from then on. What it referred to, and what
+    has it as its subject, is put up for review.
+    """
+    repository = lock(session, repository)
+    repository_id = id_of(repository)
+    row = session.get(
+        ManifestRow,
+        (repository_id, digest),
+        options=[defer(ManifestRow.data)],  # type: ignore[arg-type]
+    )
+    if row is None:
+        return False
+    live = tags_store.of_manifest(session, repository_id, digest)
+    tags_store.end_all(session, repository, live, by=by, now=now)
+    _review_what_it_held(session, repository_id, digest, now)
+    session.delete(row)
+    repository.manifests -= 1
+    session.add(repository)
+    session.flush()
+    data = {"digest": digest, "by": by}
+    told(session, repository.name, "manifest-deleted", f"{digest} was deleted", at=now, **data)
+    return True
+
+
+def referrers(
+    session: Session,
+    repository_id: int,
+    subject: str,
+    *,
+    artifact_type: str | None,
+    after: str = "",
+    limit: int,
+) -> list[ManifestRow]:
+    """Manifests whose subject is ``subject``, by digest from behind ``after``; without bytes."""
+    query = select(ManifestRow).where(
+        ManifestRow.repository_id == repository_id,
+        ManifestRow.subject == subject,
+        ManifestRow.digest > after,
+    )
+    if artifact_type is not None:
+        query = query.where(ManifestRow.artifact_type == artifact_type)
+    query = query.order_by(col(ManifestRow.digest)).limit(limit)
+    return list(session.exec(query.options(defer(ManifestRow.data))))  # type: ignore[arg-type]
+
+
+def _check_references(
+    session: Session,
+    repository: RepositoryRow,
+    parsed: ParsedManifest,
+    now: datetime,
+    *,
+    sparse: bool,
+) -> None:
+    digests = [one.digest for one in parsed.blobs]
+    # The reference itself keeps them from now on; the lease need not grow.
+    lacking = blobs.hold(session, repository, digests, now=now, lease_until=now)
+    children = [] if sparse else [one.digest for one in parsed.children]
+    lacking += missing(session, id_of(repository), children)
+    if lacking:
+        raise ReferencesUnknown(repository.name, lacking)
+
+
+def _insert(
+    session: Session, repository: RepositoryRow, parsed: ParsedManifest, *, by: str, now: datetime
+) -> ManifestRow:
+    repository_id = id_of(repository)
+    row = ManifestRow(
+        repository_id=repository_id,
+        digest=parsed.digest,
+        media_type=parsed.media_type,
+        data=parsed.data,
+        size=len(parsed.data),
+        content_size=parsed.content_size,
+        subject=parsed.subject.digest if parsed.subject else None,
+        artifact_type=parsed.artifact_type,
+        annotations=dict(parsed.annotations),
+        pushed_by=by,
+        pushed_at=now,
+        touched_at=now,
+    )
+    session.add(row)
+    _insert_references(session, repository_id, parsed)
+    repository.manifests += 1
+    session.add(repository)
+    return row
+
+
+def _insert_references(session: Session, repository_id: int, parsed: ParsedManifest) -> None:
+    held = {one.digest for one in parsed.blobs} | _foreign_here(session, repository_id, parsed)
+    children = {one.digest for one in parsed.children}
+    for start in _batches(held):
+        rows = [
+            {"repository_id": repository_id, "manifest": parsed.digest, "blob": digest}
+            for digest in start
+        ]
+        add_new(session, ManifestBlobRow, rows, key=["repository_id", "manifest", "blob"])
+    for start in _batches(children):
+        rows = [
+            {"repository_id": repository_id, "parent": parsed.digest, "child": digest}
+            for digest in start
+        ]
+        add_new(session, ManifestChildRow, rows, key=["repository_id", "parent", "child"])
+
+
+def _foreign_here(session: Session, repository_id: int, parsed: ParsedManifest) -> set[str]:
+    """Layers that need not be here and are here all the same: then they stay."""
+    query = select(RepositoryBlobRow.digest).where(
+        RepositoryBlobRow.repository_id == repository_id,
+        col(RepositoryBlobRow.digest).in_([one.digest for one in parsed.foreign]),
+    )
+    return set(session.exec(query)) if parsed.foreign else set()
+
+
+def _batches(digests: Iterable[str]) -> list[list[str]]:
+    ordered = sorted(digests)
+    return [ordered[at : at + reviews.BATCH] for at in range(0, len(ordered), reviews.BATCH)]
+
+
+def _review_what_it_held(session: Session, repository_id: int, digest: str, now: datetime) -> None:
+    of_blobs = (
+        col(ManifestBlobRow.repository_id) == repository_id,
+        col(ManifestBlobRow.manifest) == digest,
+    )
+    of_children = (
+        col(ManifestChildRow.repository_id) == repository_id,
+        col(ManifestChildRow.parent) == digest,
+    )
+    held = session.exec(select(ManifestBlobRow.blob).where(*of_blobs)).all()
+    children = session.exec(select(ManifestChildRow.child).where(*of_children)).all()
+    referring = session.exec(
+        select(ManifestRow.digest).where(
+            ManifestRow.repository_id == repository_id, ManifestRow.subject == digest
+        )
+    ).all()
+    session.exec(sql_delete(ManifestBlobRow).where(*of_blobs))
+    session.exec(sql_delete(ManifestChildRow).where(*of_children))
+    cause = "unreferenced"
+    reviews.enqueue(session, reviews.BLOB, reviews.NO_REPOSITORY, held, cause, now=now)
+    left = [*children, *referring]
+    reviews.enqueue(session, reviews.MANIFEST, repository_id, left, cause, now=now)

@@ -1,0 +1,87 @@
+"""Retention over the index: the facts of tags, and their end."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from fleetwide.registry.retention import TagFacts
+from fleetwide.store import registry_tags
+from fleetwide.store.registry_repositories import find, id_of
+from fleetwide.store.registry_tables import RepositoryRow, TagRow
+from fleetwide.store.registry_usage import in_use
+from fleetwide.store.registry_visibility import tagged_images
+from fleetwide.store.session import Store
+
+PAGE = 500
+TIMES = 5000
+"""Names and times are small."""
+
+
+def tag_times(
+    store: Store, repository_id: int, until: datetime
+) -> Iterator[list[tuple[str, datetime]]]:
+    """Names of the tags that were set by ``until``, and when, page by page."""
+    after = ""
+    while True:
+        with store.read() as session:
+            query = select(TagRow.name, TagRow.started_at).where(
+                TagRow.repository_id == repository_id,
+                col(TagRow.ended_at).is_(None),
+                TagRow.name > after,
+                col(TagRow.started_at) <= until,
+            )
+            found = list(session.exec(query.order_by(col(TagRow.name)).limit(TIMES)))
+        if not found:
+            return
+        yield found
+        after = found[-1][0]
+
+
+def facts_page(
+    session: Session, repository_id: int, *, after: str, until: datetime, limit: int = PAGE
+) -> list[TagFacts]:
+    """What is known of the tags that were set by ``until``, by name from behind ``after``."""
+    found = tagged_images(session, repository_id, after=after, before=until, limit=limit)
+    uses = in_use(session, [one.digest for one in found])
+    return [
+        TagFacts(
+            name=one.name,
+            digest=one.digest,
+            pushed_at=one.started_at,
+            last_pulled_at=one.last_pulled_at,
+            size=one.size,
+            in_use=tuple(str(use) for use in uses.get(one.digest, ())),
+        )
+        for one in found
+    ]
+
+
+def live_tags(session: Session, repository_id: int, digests: Iterable[str]) -> dict[str, int]:
+    """How many tags mean each of ``digests`` now."""
+    query = (
+        select(TagRow.digest, func.count())
+        .where(TagRow.repository_id == repository_id, col(TagRow.ended_at).is_(None))
+        .where(col(TagRow.digest).in_(set(digests)))
+        .group_by(col(TagRow.digest))
+    )
+    return dict(session.exec(query).all())
+
+
+def end_tags(
+    session: Session, name: str, tags: Sequence[TagFacts], *, by: str, now: datetime
+) -> int:
+    """End those of ``tags`` that still mean what they meant when they were judged; how many."""
+    repository = find(session, name)
+    if repository is None:
+        return 0
+    ended = [tag for tag in tags if _is_as_judged(session, repository, tag)]
+    for tag in ended:
+        registry_tags.delete(session, repository, tag.name, by=by, now=now)
+    return len(ended)
+
+
+def _is_as_judged(session: Session, repository: RepositoryRow, tag: TagFacts) -> bool:
+    row = registry_tags.live(session, id_of(repository), tag.name)
+    return row is not None and (row.digest, row.started_at) == (tag.digest, tag.pushed_at)

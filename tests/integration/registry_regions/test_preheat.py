@@ -1,0 +1,245 @@
+"""Images on hosts before a job: the registry sends them a few times, however many hosts there are."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from uuid import uuid4
+
+import docker
+import httpx2
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from activities.registry_preheat import HostPreheatActivities, PreheatPlanActivities
+from fleetwide.models.containers import HostSpec, host_task_queue
+from fleetwide.models.registry_preheat import (
+    PreheatOutcome,
+    PreheatSpec,
+    WarmedHost,
+    WarmHost,
+)
+from fleetwide.providers.blob_cache import BlobCache
+from fleetwide.providers.distribution import RegistryClient
+from fleetwide.providers.docker import ContainerHost
+from fleetwide.providers.image_fetches import Fetch, Sharing
+from fleetwide.providers.registry_copies import Place
+from fleetwide.providers.registry_peers import peer_server
+from fleetwide.registry.preheat import Spread
+from fleetwide.registry.references import ImageReference
+from fleetwide.store import hosts
+from fleetwide.store.session import Store
+from fleetwide.temporal.worker import WorkerRole, make_worker
+from tests.counting_proxy import CountingProxy, counting_proxy
+from tests.integration.registry_regions.conftest import ADMIN, push
+from tests.integration.registry_regions.dockers import own_dockerd
+from tests.oci_objects import Manifest, digest_of, image
+from tests.registry_stack import Stack
+from workers.registry import WORKFLOWS
+
+pytestmark = pytest.mark.integration
+
+SECRET = "what the fleet knows"
+LIMIT = 10**9
+
+
+@pytest.fixture
+def registry(far: Stack) -> Iterator[CountingProxy]:
+    """The registry, with its bytes counted."""
+    with counting_proxy(far.url) as proxy:
+        yield proxy
+
+
+@contextmanager
+def sharing_host(folder: Path) -> Iterator[Sharing]:
+    cache = BlobCache(folder, LIMIT)
+    with peer_server(cache, ("127.0.0.1", 0), SECRET) as port:
+        yield Sharing(cache, SECRET, f"http://127.0.0.1:{port}")
+
+
+def warm(
+    proxy: CountingProxy, sharing: Sharing, place: Place, digest: str, peer: str | None
+) -> WarmedHost:
+    request = WarmHost(repository=place.repository, digest=digest, peer=peer)
+    with RegistryClient(proxy.url, ADMIN) as client:
+        fetch = Fetch(uuid4().hex, client, sharing)
+        _, parsed = fetch.manifests(ImageReference(place.repository, digest=digest))
+        return fetch.blobs(parsed, request)
+
+
+def warm_all(
+    proxy: CountingProxy, shared: dict[str, Sharing], place: Place, digest: str
+) -> list[WarmedHost]:
+    """As the workflow does it."""
+    spread = Spread(shared, seeds=2, fan_out=3)
+    done: list[WarmedHost] = []
+    with ThreadPoolExecutor(len(shared)) as threads:
+        running: dict[Future[WarmedHost], object] = {}
+        while True:
+            while (step := spread.next()) is not None:
+                job = threads.submit(warm, proxy, shared[step.host], place, digest, step.peer)
+                running[job] = step
+            if not running:
+                return done
+            for job in wait(running, return_when=FIRST_COMPLETED).done:
+                ended = running.pop(job)
+                done.append(job.result())
+                spread.ended(ended, job.result().peer_url)  # type: ignore[arg-type]
+
+
+def blob_bytes(made: Manifest) -> int:
+    return sum(len(blob) for blob in made.blobs)
+
+
+def test_what_the_registry_sends_does_not_grow_with_the_hosts(
+    there: Place, registry: CountingProxy, tmp_path: Path
+) -> None:
+    made = image(3, size=2_000_000)
+    push(there, made)
+    size = blob_bytes(made)
+    with ExitStack() as stack:
+        shared = {
+            f"h{number}": stack.enter_context(sharing_host(tmp_path / f"{number}"))
+            for number in range(12)
+        }
+        warmed = warm_all(registry, shared, there, made.digest)
+        with_peers = registry.sent
+        for sharing in shared.values():
+            for blob in made.blobs:
+                path = sharing.cache.find(digest_of(blob))
+                assert path is not None
+                assert path.read_bytes() == blob
+    assert sum(host.bytes_registry for host in warmed) == 2 * size
+    assert sum(host.bytes_peers for host in warmed) == 10 * size
+    # Twice the blobs, and for each host the manifest, a token and headers.
+    assert with_peers < 2 * size + 12 * 16_000
+    alone = [Sharing(BlobCache(tmp_path / f"alone-{number}", LIMIT)) for number in range(12)]
+    for sharing in alone:
+        warm(registry, sharing, there, made.digest, None)
+    assert registry.sent - with_peers > 12 * size
+
+
+@contextmanager
+def lying_peer() -> Iterator[str]:
+    """Answers any request for a blob with other bytes of its own."""
+
+    class Liar(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "9")
+            self.end_headers()
+            self.wfile.write(b"not yours")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Liar) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["lies", "is dead", "has nothing"])
+def test_a_bad_peer_costs_a_retry_at_the_registry(
+    there: Place, registry: CountingProxy, tmp_path: Path, kind: str
+) -> None:
+    made = image(2)
+    push(there, made)
+    with lying_peer() as liar, sharing_host(tmp_path / "empty") as empty:
+        assert empty.url is not None
+        peer = {"lies": liar, "is dead": "http://127.0.0.1:1", "has nothing": empty.url}[kind]
+        with sharing_host(tmp_path / "host") as sharing:
+            warmed = warm(registry, sharing, there, made.digest, peer)
+    assert len(warmed.faults) == 1
+    assert warmed.bytes_registry == blob_bytes(made)
+    assert warmed.bytes_peers == 0
+
+
+def test_a_peer_serves_nobody_who_does_not_know_the_secret(
+    there: Place, registry: CountingProxy, tmp_path: Path
+) -> None:
+    made = image()
+    push(there, made)
+    with sharing_host(tmp_path) as sharing:
+        warm(registry, sharing, there, made.digest, None)
+        url = f"{sharing.url}/blobs/{digest_of(made.blobs[0])}"
+        assert httpx2.get(url).status_code == 403
+        forged = {"Authorization": f"Fleetwide {2**31}.{'0' * 64}"}
+        assert httpx2.get(url, headers=forged).status_code == 403
+        assert httpx2.get(f"{sharing.url}/blobs/../../etc/passwd").status_code == 404
+
+
+def test_a_full_cache_drops_what_was_used_longest_ago(tmp_path: Path) -> None:
+    cache = BlobCache(tmp_path, 2500)
+    blobs = [bytes([number]) * 1000 for number in range(3)]
+    for blob in blobs[:2]:
+        cache.put(digest_of(blob), [blob], len(blob))
+    assert cache.find(digest_of(blobs[0])) is not None
+    with cache.keeping([digest_of(blobs[0])]):
+        cache.put(digest_of(blobs[2]), [blobs[2]], 1000)
+    found = [cache.find(digest_of(blob)) is not None for blob in blobs]
+    assert found == [True, False, True]
+
+
+def names_of_images(engine: ContainerHost) -> list[str]:
+    api = docker.APIClient(base_url=engine._docker_url)
+    try:
+        return [name for one in api.images() for name in one["RepoDigests"]]
+    finally:
+        api.close()
+
+
+async def test_hosts_with_docker_have_the_image_from_each_other(
+    temporal: WorkflowEnvironment,
+    far: Stack,
+    there: Place,
+    registry: CountingProxy,
+    tmp_path: Path,
+) -> None:
+    made = image(3, size=3_000_000)
+    push(there, made, "1.0")
+    names = ("one", "two")
+    async with AsyncExitStack() as stack:
+        store: Store = far.store()
+        stack.callback(store.engine.dispose)
+        with store.write() as session:
+            for name in names:
+                offer = HostSpec.model_validate({"host_id": name, "cpu": 1, "memory": "1GiB"})
+                hosts.register(session, offer, now=datetime.now(UTC))
+        client = stack.enter_context(RegistryClient(registry.url, ADMIN))
+        engines = []
+        for name in names:
+            (tmp_path / name).mkdir()
+            url = stack.enter_context(own_dockerd(tmp_path / name))
+            engine = ContainerHost(
+                url, registry.url, host_id=name, platform=name, credentials=ADMIN
+            )
+            stack.callback(engine.close)
+            sharing = stack.enter_context(sharing_host(tmp_path / name / "blobs"))
+            activities = HostPreheatActivities(engine, client, sharing)
+            role = WorkerRole(host_task_queue(name), activities=[activities.warm_host])
+            await stack.enter_async_context(make_worker(temporal.client, role))
+            engines.append(engine)
+        plans = PreheatPlanActivities(store, client)
+        role = WorkerRole("control", WORKFLOWS, [plans.plan_preheat])
+        await stack.enter_async_context(make_worker(temporal.client, role))
+        spec = PreheatSpec(reference=f"{there.repository}:1.0", seeds=1)
+        handle = await temporal.client.start_workflow(
+            "ImagePreheat", spec, id="preheat/1", task_queue="control"
+        )
+        outcome = PreheatOutcome.model_validate(await handle.result())
+        assert outcome.failed == {}
+        assert outcome.bytes_registry == outcome.bytes_peers == blob_bytes(made)
+        assert registry.sent < 1.2 * blob_bytes(made)
+        name = f"{there.repository}@{made.digest}"
+        for engine in engines:
+            assert engine.has_image(engine.image_name(name))
+            before = registry.sent
+            engine.pull(engine.image_name(name), lambda _: True)
+            assert registry.sent - before < 50_000
+            assert names_of_images(engine) == [engine.image_name(name)]

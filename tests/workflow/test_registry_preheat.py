@@ -1,0 +1,121 @@
+"""``ImagePreheat`` with hosts that fail, stay away or lie."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from temporalio import activity
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from api.lifecycles import failure_of
+from fleetwide.models.containers import HostSpec, host_task_queue
+from fleetwide.models.registry_preheat import PreheatOutcome, WarmedHost, WarmHost
+from fleetwide.store import hosts
+from fleetwide.temporal.worker import WorkerRole, make_worker
+from tests.workflow.world import DIGEST, World, world
+
+SIZE = 1000
+
+
+@dataclass
+class ScriptedEngine:
+    """Acts out one host's pre-heat, and remembers from whom it was told to fetch."""
+
+    host_id: str
+    fails: bool = False
+    suspects: bool = False
+    stuck: asyncio.Event | None = None
+    peers: list[str | None] = field(default_factory=list)
+
+    @activity.defn(name="preheat.warm_host")
+    async def warm_host(self, request: WarmHost) -> WarmedHost:
+        self.peers.append(request.peer)
+        while self.stuck is not None and not self.stuck.is_set():
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
+        if self.fails:
+            raise ApplicationError("the disk is full", type="Internal", non_retryable=True)
+        peer = request.peer is not None and not self.suspects
+        return WarmedHost(
+            host_id=self.host_id,
+            peer_url=f"http://{self.host_id}",
+            bytes_peers=SIZE if peer else 0,
+            bytes_registry=0 if peer else SIZE,
+            faults=["other bytes"] if self.suspects and request.peer else [],
+        )
+
+
+@dataclass
+class Fleet:
+    plane: World
+    engines: dict[str, ScriptedEngine]
+
+    async def preheat(self, **more: object) -> PreheatOutcome:
+        names = list(self.engines)
+        spec = {"reference": f"apps/hello@{DIGEST}", "hosts": names, **more}
+        handle = await self.plane.start("ImagePreheat", spec, "preheat/1")
+        return PreheatOutcome.model_validate(await handle.result())
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """Eight hosts, each with a worker of its own."""
+    async with AsyncExitStack() as stack:
+        plane = await stack.enter_async_context(world(tmp_path))
+        engines = {f"p{number}": ScriptedEngine(f"p{number}") for number in range(8)}
+        with plane.store.write() as session:
+            for name in engines:
+                spec = HostSpec.model_validate({"host_id": name, "cpu": 1, "memory": "1GiB"})
+                hosts.register(session, spec, now=datetime.now(UTC))
+        for name, engine in engines.items():
+            role = WorkerRole(host_task_queue(name), activities=[engine.warm_host])
+            await stack.enter_async_context(make_worker(plane.client, role))
+        yield Fleet(plane, engines)
+
+
+async def test_the_registry_serves_the_seeds_and_peers_the_rest(fleet: Fleet) -> None:
+    outcome = await fleet.preheat(seeds=2, fan_out=2)
+    assert len(outcome.warm) == 8
+    assert outcome.failed == {}
+    assert 1 <= outcome.bytes_registry / SIZE <= 2
+    assert outcome.bytes_registry + outcome.bytes_peers == 8 * SIZE
+
+
+async def test_a_host_that_fails_holds_up_nobody(fleet: Fleet) -> None:
+    fleet.engines["p3"].fails = True
+    outcome = await fleet.preheat(seeds=1)
+    assert len(outcome.warm) == 7
+    assert outcome.failed == {"p3": "the disk is full"}
+
+
+async def test_nobody_is_sent_again_to_a_peer_that_somebody_suspects(fleet: Fleet) -> None:
+    for engine in fleet.engines.values():
+        engine.suspects = True
+    outcome = await fleet.preheat(seeds=1, fan_out=1)
+    assert len(outcome.warm) == 8
+    told = [peer for engine in fleet.engines.values() for peer in engine.peers if peer]
+    assert len(told) == len(set(told))
+
+
+async def test_a_cancel_reaches_the_hosts(fleet: Fleet) -> None:
+    never = asyncio.Event()
+    for engine in fleet.engines.values():
+        engine.stuck = never
+    spec = {"reference": f"apps/hello@{DIGEST}", "hosts": list(fleet.engines)}
+    handle = await fleet.plane.start("ImagePreheat", spec, "preheat/2")
+    await fleet.plane.until(lambda: any(one.peers for one in fleet.engines.values()))
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    await fleet.plane.until_status(handle, WorkflowExecutionStatus.CANCELED)
+
+
+async def test_a_host_that_takes_no_work_is_refused(fleet: Fleet) -> None:
+    with pytest.raises(WorkflowFailureError) as failed:
+        await fleet.preheat(hosts=["p1", "nobody"])
+    assert "nobody" in failure_of(failed.value.cause).message

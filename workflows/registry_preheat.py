@@ -1,0 +1,129 @@
+"""``ImagePreheat``: an image on many hosts before a job needs it there."""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.registry_preheat import PreheatPlanActivities
+    from fleetwide.models.containers import host_task_queue
+    from fleetwide.models.registry_preheat import (
+        PreheatOutcome,
+        PreheatPlan,
+        PreheatSpec,
+        WarmedHost,
+        WarmHost,
+    )
+    from fleetwide.registry.preheat import Spread, Step
+    from fleetwide.temporal import search_attributes as attributes
+
+from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
+
+HOST_LIMIT = timedelta(hours=1)
+HOST_HEARTBEAT = timedelta(seconds=30)
+HOST_SILENCE = timedelta(seconds=60)
+"""A host whose worker does not take the task by then is left out."""
+WARMING = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3)
+
+
+@workflow.defn(name="ImagePreheat")
+class ImagePreheat:
+    """A few hosts fetch from the registry; whoever has the image serves the next ones."""
+
+    def __init__(self) -> None:
+        self.outcome = PreheatOutcome(reference="")
+
+    @workflow.run
+    async def run(self, spec: PreheatSpec) -> PreheatOutcome:
+        plan: PreheatPlan = await workflow.execute_activity_method(
+            PreheatPlanActivities.plan_preheat,
+            spec,
+            start_to_close_timeout=BOOKING_TIMEOUT,
+            retry_policy=PERSISTENT,
+            summary="pin the image and choose the hosts",
+        )
+        self.outcome = PreheatOutcome(
+            reference=f"{plan.repository}@{plan.digest}", waiting=len(plan.hosts)
+        )
+        self._tell(plan)
+        spread = Spread(plan.hosts, seeds=spec.seeds, fan_out=spec.fan_out)
+        running: set[asyncio.Task[None]] = set()
+        while True:
+            while (step := spread.next()) is not None:
+                running.add(asyncio.create_task(self._warm(plan, spread, step)))
+            if not running:
+                return self.outcome
+            done, running = await _first(running)
+            for task in done:
+                task.result()
+            self._tell(plan)
+
+    async def _warm(self, plan: PreheatPlan, spread: Spread, step: Step) -> None:
+        serves, failed = None, {}
+        try:
+            warmed = await _warm_host(plan, step)
+        except ActivityError as error:
+            failed[step.host] = str(getattr(error.cause, "message", None) or error)
+            warm = self.outcome.warm
+        else:
+            serves, warm = warmed.peer_url, [*self.outcome.warm, warmed]
+            if warmed.faults and step.peer is not None:
+                spread.distrust(step.peer)
+        spread.ended(step, serves)
+        self.outcome = self.outcome.model_copy(
+            update={
+                "warm": warm,
+                "failed": {**self.outcome.failed, **failed},
+                "waiting": len(spread.waiting),
+            }
+        )
+
+    def _tell(self, plan: PreheatPlan) -> None:
+        done = self.outcome
+        workflow.set_current_details(
+            f"`{done.reference}`\n- {len(done.warm)} of {len(plan.hosts)} hosts have it, "
+            f"{len(done.failed)} failed\n- {done.bytes_registry} bytes from the registry, "
+            f"{done.bytes_peers} from other hosts"
+        )
+        workflow.upsert_search_attributes(
+            attributes.updates(
+                {attributes.PRODUCT: "registry", attributes.IMAGE_DIGEST: plan.digest}
+            )
+        )
+
+    @workflow.query(description="Which hosts have the image, and from where it came")
+    def progress(self) -> PreheatOutcome:
+        return self.outcome
+
+
+async def _first(
+    running: set[asyncio.Task[None]],
+) -> tuple[list[asyncio.Task[None]], set[asyncio.Task[None]]]:
+    """Wait for one; when the workflow is cancelled, the hosts are too."""
+    try:
+        done, left = await workflow.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        raise
+    return list(done), set(left)
+
+
+async def _warm_host(plan: PreheatPlan, step: Step) -> WarmedHost:
+    source = f"with {step.peer}" if step.peer else "from the registry"
+    warmed: WarmedHost = await workflow.execute_activity(
+        "preheat.warm_host",
+        WarmHost(repository=plan.repository, digest=plan.digest, peer=step.peer),
+        result_type=WarmedHost,
+        task_queue=host_task_queue(step.host),
+        schedule_to_start_timeout=HOST_SILENCE,
+        start_to_close_timeout=HOST_LIMIT,
+        heartbeat_timeout=HOST_HEARTBEAT,
+        retry_policy=WARMING,
+        summary=f"have the image on {step.host}, {source}",
+    )
+    return warmed

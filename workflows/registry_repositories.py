@@ -1,0 +1,115 @@
+"""``RepositoryDeletion``: a repository goes with all that is in it, batch by batch."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.registry_repositories import RepositoryActivities, RepositoryLinks
+    from fleetwide.models.registry_documents import (
+        DeletionRequest,
+        DeletionResult,
+        DeletionStep,
+        Removed,
+    )
+    from fleetwide.temporal import search_attributes as attributes
+
+from workflows.baseos_steps import book
+from workflows.policies import BUILD_HEARTBEAT, COMPENSATION
+from workflows.running import stop_if_cancelled
+
+STORAGE = "storage"
+UNLINK_LIMIT = timedelta(hours=6)
+"""A bucket removes a thousand links a second or so."""
+
+
+@workflow.defn(name="RepositoryDeletion")
+class RepositoryDeletion:
+    """A cancel stops between two batches, and what is left can be used again.
+
+    Once nothing is left but the name, the end is no longer stopped.
+    """
+
+    def __init__(self) -> None:
+        self.result = DeletionResult(repository="")
+        self.by = ""
+
+    @workflow.run
+    async def run(self, request: DeletionRequest) -> DeletionResult:
+        self.result, self.by = DeletionResult(repository=request.repository), request.by
+        workflow.upsert_search_attributes(
+            attributes.updates({attributes.PRODUCT: "registry", attributes.APP: request.repository})
+        )
+        try:
+            await self._mark(request)
+            await self._all("tags", RepositoryActivities.end_repository_tags)
+            await self._all("manifests", RepositoryActivities.delete_repository_manifests)
+            await self._all("blobs", RepositoryActivities.drop_repository_blobs)
+        except BaseException as error:
+            if is_cancelled_exception(error):
+                await self._stop()
+            raise
+        await _to_the_end(self._finish)
+        self.result = self.result.model_copy(update={"finished": True})
+        self._show("deleted")
+        return self.result
+
+    async def _mark(self, request: DeletionRequest) -> None:
+        mark = RepositoryActivities.mark_repository
+        await book(mark, request, summary=f"take {request.repository} out of sight")
+
+    async def _all(self, kind: str, activity: Any) -> None:
+        """Batch after batch, until there is none left."""
+        while True:
+            count: int = await book(activity, self._step(), summary=f"remove some {kind}")
+            if count == 0:
+                return
+            gone = getattr(self.result.removed, kind) + count
+            removed = self.result.removed.model_copy(update={kind: gone})
+            self.result = self.result.model_copy(update={"removed": removed})
+            self._show("is being deleted")
+            stop_if_cancelled()
+
+    async def _finish(self) -> None:
+        await workflow.execute_activity_method(
+            RepositoryLinks.unlink_repository,
+            self.result.repository,
+            task_queue=STORAGE,
+            start_to_close_timeout=UNLINK_LIMIT,
+            heartbeat_timeout=BUILD_HEARTBEAT,
+            retry_policy=COMPENSATION,
+            summary="remove its links at Distribution",
+        )
+        finish = RepositoryActivities.finish_deletion
+        await book(finish, self._step(), summary="forget its tags and its name")
+
+    async def _stop(self) -> None:
+        self._show("stopped")
+        stop = RepositoryActivities.stop_deletion
+        await book(stop, self._step(), summary="let what is left be used again")
+
+    def _step(self) -> DeletionStep:
+        return DeletionStep(
+            repository=self.result.repository, by=self.by, removed=self.result.removed
+        )
+
+    def _show(self, state: str) -> None:
+        removed: Removed = self.result.removed
+        workflow.set_current_details(f"**{self.result.repository}** {state}: {removed.sentence}")
+
+    @workflow.query(description="What is gone so far")
+    def status(self) -> DeletionResult:
+        return self.result
+
+
+async def _to_the_end(work: Callable[[], Awaitable[None]]) -> None:
+    """Do the work also when a cancel comes meanwhile: there is nothing left to keep."""
+    task = asyncio.ensure_future(work())
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
