@@ -8,7 +8,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
-from fleetwide.models.registry_gc import BatchDone, GarbageBatch, GarbageReport, RepositoryShare
+from fleetwide.models.registry_gc import (
+    BatchDone,
+    GarbageBatch,
+    GarbageReport,
+    Kept,
+    RepositoryShare,
+)
 from fleetwide.providers.registry_storage import RegistryStorage, StoredUpload
 from fleetwide.store import registry_gc, registry_reviews
 from fleetwide.store.registry_gc import Outcome, Revision
@@ -51,7 +57,7 @@ class _Tally:
     link_bytes: Counter[str] = field(default_factory=Counter)
     blobs: int = 0
     bytes: int = 0
-    kept: Counter[str] = field(default_factory=Counter)
+    kept: Counter[Kept] = field(default_factory=Counter)
 
     def note(self, outcome: Outcome) -> None:
         self.kept.update(outcome.kept)
