@@ -70,6 +70,8 @@ def collect_manifests(
 ) -> Outcome:
     """Judge manifests of one repository, and take those from the index that nobody needs."""
     outcome = Outcome()
+    # In one order, as everybody locks manifests, and blobs.
+    rows = sorted(rows, key=lambda row: row.digest)
     repository = _locked(session, repository_id)
     known = facts.of_manifests(session, repository_id, [row.digest for row in rows])
     for row in rows:

@@ -1,6 +1,7 @@
 """Repositories by name, and the lock that makes one writer at a time of all that change one.
 
-Locks are taken in one order everywhere: the repository's row, then blobs by digest. Whoever holds
+Locks are taken in one order everywhere: repositories by id, blobs by digest, manifests by
+repository and digest, and at the end of the transaction what is put up for review. Whoever holds
 a blob's row must not ask for a repository's.
 """
 

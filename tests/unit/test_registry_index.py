@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 
 from fleetwide.errors import Conflict, NotFound
 from fleetwide.registry.names import RepositoryNameInvalid, TagInvalid
-from fleetwide.store import events
+from fleetwide.store import events, registry_gc
 from fleetwide.store import registry_blobs as blobs
 from fleetwide.store import registry_manifests as manifests
 from fleetwide.store import registry_pulls as pulls
@@ -55,7 +55,7 @@ def repository(session: Session, name: str = "apps/x") -> RepositoryRow:
 def waiting(store: Store, after: timedelta = 2 * DAY) -> set[tuple[str, str, str]]:
     with store.write() as session:
         return {
-            (row.kind, row.digest, row.cause) for row in reviews.due(session, NOW + after, 1000)
+            (row.kind, row.digest, row.cause) for row in registry_gc.due(session, NOW + after, 1000)
         }
 
 
@@ -113,7 +113,7 @@ def test_a_repository_that_is_being_deleted_is_not_there(filled: Store) -> None:
         with pytest.raises(Conflict):
             tags.move(session, row, "one", B.digest, by="me", now=NOW)
         with pytest.raises(Conflict):
-            manifests.record(session, row, A, tags=[], by="me", now=NOW)
+            manifests.record(session, row, A, manifests.Push("me", NOW))
         with pytest.raises(Conflict):
             blobs.admit(session, row, blob("c"), 1, now=NOW, lease_until=NOW)
         assert manifests.delete(session, row, A.digest, by="me", now=NOW)
@@ -342,18 +342,14 @@ def test_a_review_waits_for_the_store_s_delay_and_anew_when_something_happens(
 ) -> None:
     store = Store.open(database_url, review_delay=HOUR)
     try:
-        with store.write() as session:
-            for minutes in (0, 30):
+        for minutes in (0, 30):
+            with store.write() as session:
                 now = NOW + timedelta(minutes=minutes)
                 reviews.enqueue(session, reviews.BLOB, 0, [blob("a")], "uploaded", now=now)
-            assert reviews.due(session, NOW + timedelta(minutes=89), 9) == []
-            (row,) = reviews.due(session, NOW + timedelta(minutes=90), 9)
-            reviews.postpone(session, row, NOW + DAY)
-            assert reviews.due(session, NOW + timedelta(minutes=90), 9) == []
-            (row,) = reviews.due(session, NOW + DAY, 9)
-            assert row.tries == 1
-            reviews.done(session, row)
-            assert reviews.due(session, NOW + DAY, 9) == []
+        with store.read() as session:
+            assert registry_gc.due(session, NOW + timedelta(minutes=89), 9) == []
+            (row,) = registry_gc.due(session, NOW + timedelta(minutes=90), 9)
+        assert (row.digest, row.cause, row.tries) == (blob("a"), "uploaded", 0)
     finally:
         store.engine.dispose()
 
