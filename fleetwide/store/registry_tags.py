@@ -168,8 +168,8 @@ def delete(
     _tell_deleted(session, repository, name, digest, by=by, now=now)
     repository.tags -= 1
     session.add(repository)
-    _touch(session, repository_id, digest, now)
     if not session.connection().execute(_TAGGED, values | {"manifest": digest}).first():
+        _touch(session, repository_id, digest, now)
         reviews.enqueue(session, reviews.MANIFEST, repository_id, [digest], "untagged", now=now)
     return True
 
