@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, select
 
 from fleetwide.errors import Conflict, NotFound
 from fleetwide.registry.names import RepositoryNameInvalid, TagInvalid
+from fleetwide.settings import Settings
 from fleetwide.store import events, registry_gc
 from fleetwide.store import registry_blobs as blobs
 from fleetwide.store import registry_manifests as manifests
@@ -340,7 +342,8 @@ def test_a_blob_that_a_manifest_needs_is_not_taken_away(filled: Store) -> None:
 def test_a_review_waits_for_the_store_s_delay_and_anew_when_something_happens(
     database_url: str,
 ) -> None:
-    store = Store.open(database_url, review_delay=HOUR)
+    settings = Settings(database_url=SecretStr(database_url), registry_review_hours=1)
+    store = Store.from_settings(settings)
     try:
         for minutes in (0, 30):
             with store.write() as session:
