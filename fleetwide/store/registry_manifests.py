@@ -11,6 +11,7 @@ from sqlmodel import delete as sql_delete
 from fleetwide.errors import InvalidInput
 from fleetwide.registry.manifests import ParsedManifest
 from fleetwide.store import registry_blobs as blobs
+from fleetwide.store import registry_pulls as pulls
 from fleetwide.store import registry_reviews as reviews
 from fleetwide.store import registry_tags as tags_store
 from fleetwide.store.registry_repositories import id_of, lock, lock_live, told
@@ -117,6 +118,7 @@ def delete(
     repository.manifests -= 1
     session.add(repository)
     session.flush()
+    pulls.forget(session, repository_id, digest)
     data = {"digest": digest, "by": by}
     told(session, repository.name, "manifest-deleted", f"{digest} was deleted", at=now, **data)
     return True

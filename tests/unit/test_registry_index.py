@@ -358,13 +358,34 @@ def test_a_review_waits_for_the_store_s_delay_and_anew_when_something_happens(
 
 
 def test_pulls_are_added_and_those_of_lost_manifests_passed_over(filled: Store) -> None:
-    for _ in range(2):
+    counts = {
+        (1, A.digest, "anonymous"): 1,
+        (1, A.digest, "ci"): 3,
+        (1, B.digest, "ci"): 9,
+        (1, blob("gone"), "ci"): 1,
+    }
+    for hours in (1, 2):
         with filled.write() as session:
-            pulls.note(session, {(1, A.digest): 3, (1, blob("gone")): 1}, NOW + HOUR)
+            pulls.note(session, counts, NOW + hours * HOUR)
     with filled.read() as session:
         row = manifests.find(session, 1, A.digest)
         assert row is not None
-        assert (row.pulls, row.last_pulled_at) == (6, NOW + HOUR)
+        assert (row.pulls, row.last_pulled_at) == (8, NOW + 2 * HOUR)
+        callers = pulls.pullers(session, 1, A.digest, limit=9)
+        assert [(one.name, one.pulls) for one in callers] == [("ci", 6), ("anonymous", 2)]
+        assert {one.last_pulled_at for one in callers} == {NOW + 2 * HOUR}
+        assert [one.name for one in pulls.pullers(session, 1, A.digest, limit=1)] == ["ci"]
+        assert pulls.pullers(session, 1, blob("gone"), limit=9) == []
+
+
+def test_who_pulled_a_manifest_is_forgotten_with_it(filled: Store) -> None:
+    with filled.write() as session:
+        pulls.note(session, {(1, A.digest, "ci"): 1, (1, B.digest, "ci"): 1}, NOW)
+    with filled.write() as session:
+        manifests.delete(session, repository(session), A.digest, by="me", now=NOW)
+    with filled.read() as session:
+        assert pulls.pullers(session, 1, A.digest, limit=9) == []
+        assert len(pulls.pullers(session, 1, B.digest, limit=9)) == 1
 
 
 def test_every_change_is_told_in_the_outbox(filled: Store) -> None:
