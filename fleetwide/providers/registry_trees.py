@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +49,10 @@ class Tree(Protocol):
     def move(self, path: str, target: str) -> None: ...
 
     def remove(self, path: str) -> None: ...
+
+    def discard(self, path: str) -> None:
+        """Remove a file and free its bytes, also when somebody has it open still."""
+        ...
 
     def remove_folder(self, path: str) -> None:
         """Remove a folder with all that is in it."""
@@ -119,6 +123,13 @@ class FolderTree:
                 (self._root / path).unlink(missing_ok=True)
             except NotADirectoryError:
                 return
+
+    def discard(self, path: str) -> None:
+        # As long as it is open, its bytes would stay on the disk without a name. The file may be
+        # another user's, who lets us remove it but not write to it: then they do stay.
+        with suppress(OSError):
+            os.close(os.open(self._root / path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW))
+        self.remove(path)
 
     def remove_folder(self, path: str) -> None:
         with self._translated(path):
@@ -216,6 +227,10 @@ class S3Tree:
     def remove(self, path: str) -> None:
         with self._translated(path):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + path)
+
+    def discard(self, path: str) -> None:
+        """Nobody holds an object open."""
+        self.remove(path)
 
     def remove_folder(self, path: str) -> None:
         with self._translated(path):

@@ -38,9 +38,14 @@ class Store:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Store":
-        """The store of a process: whatever it writes, it does so by the settings."""
+        """The store of a process: whatever it writes, it does so by the settings.
+
+        Nothing is removed within a lease of being touched, however short reviews may wait: a push
+        relies on what it touched before any manifest or membership tells of it.
+        """
         url = settings.database_url.get_secret_value()
-        return cls.open(url, timedelta(hours=settings.registry_review_hours))
+        lease = timedelta(seconds=settings.registry_lease_seconds)
+        return cls.open(url, max(timedelta(hours=settings.registry_review_hours), lease))
 
     @contextmanager
     def read(self) -> Iterator[Session]:
