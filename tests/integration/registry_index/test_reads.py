@@ -94,7 +94,7 @@ async def test_what_is_being_deleted_is_not_read(store: Store, reads: ManifestRe
 
 
 async def test_hostile_references_are_only_compared(store: Store, reads: ManifestReads) -> None:
-    for text in ("' OR 1=1 --", "%", "one\n", "x" * 100_000, "🎉"):
+    for text in ("' OR 1=1 --", "%", "one\n", "x" * 5_000_000, "🎉"):
         assert await reads.resolve("apps/x", text) is None
         assert await reads.resolve(text, "one") is None
 
