@@ -6,15 +6,14 @@ from datetime import datetime
 
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
-from sqlmodel import delete as sql_delete
 
 from fleetwide.errors import InvalidInput
 from fleetwide.registry.manifests import ParsedManifest
 from fleetwide.store import registry_blobs as blobs
-from fleetwide.store import registry_pulls as pulls
 from fleetwide.store import registry_reviews as reviews
 from fleetwide.store import registry_tags as tags_store
-from fleetwide.store.registry_repositories import id_of, lock, lock_live, told
+from fleetwide.store.registry_removal import remove_manifests
+from fleetwide.store.registry_repositories import id_of, lock_live, told
 from fleetwide.store.registry_tables import (
     ManifestBlobRow,
     ManifestChildRow,
@@ -102,26 +101,7 @@ def delete(
     An index that refers to it stays, and is sparse from then on. What it referred to, and what
     has it as its subject, is put up for review.
     """
-    repository = lock(session, repository)
-    repository_id = id_of(repository)
-    row = session.get(
-        ManifestRow,
-        (repository_id, digest),
-        options=[defer(ManifestRow.data)],  # type: ignore[arg-type]
-    )
-    if row is None:
-        return False
-    live = tags_store.of_manifest(session, repository_id, digest)
-    tags_store.end_all(session, repository, live, by=by, now=now)
-    _review_what_it_held(session, repository_id, digest, now)
-    session.delete(row)
-    repository.manifests -= 1
-    session.add(repository)
-    session.flush()
-    pulls.forget(session, repository_id, digest)
-    data = {"digest": digest, "by": by}
-    told(session, repository.name, "manifest-deleted", f"{digest} was deleted", at=now, **data)
-    return True
+    return bool(remove_manifests(session, repository, [digest], by=by, now=now))
 
 
 def referrers(
@@ -211,27 +191,3 @@ def _foreign_here(session: Session, repository_id: int, parsed: ParsedManifest) 
 def _batches(digests: Iterable[str]) -> list[list[str]]:
     ordered = sorted(digests)
     return [ordered[at : at + reviews.BATCH] for at in range(0, len(ordered), reviews.BATCH)]
-
-
-def _review_what_it_held(session: Session, repository_id: int, digest: str, now: datetime) -> None:
-    of_blobs = (
-        col(ManifestBlobRow.repository_id) == repository_id,
-        col(ManifestBlobRow.manifest) == digest,
-    )
-    of_children = (
-        col(ManifestChildRow.repository_id) == repository_id,
-        col(ManifestChildRow.parent) == digest,
-    )
-    held = session.exec(select(ManifestBlobRow.blob).where(*of_blobs)).all()
-    children = session.exec(select(ManifestChildRow.child).where(*of_children)).all()
-    referring = session.exec(
-        select(ManifestRow.digest).where(
-            ManifestRow.repository_id == repository_id, ManifestRow.subject == digest
-        )
-    ).all()
-    session.exec(sql_delete(ManifestBlobRow).where(*of_blobs))
-    session.exec(sql_delete(ManifestChildRow).where(*of_children))
-    cause = "unreferenced"
-    reviews.enqueue(session, reviews.BLOB, reviews.NO_REPOSITORY, held, cause, now=now)
-    left = [*children, *referring]
-    reviews.enqueue(session, reviews.MANIFEST, repository_id, left, cause, now=now)

@@ -34,10 +34,10 @@ def pullers(session: Session, repository_id: int, digest: str, *, limit: int) ->
     return list(session.exec(query.limit(limit)))
 
 
-def forget(session: Session, repository_id: int, digest: str) -> None:
-    """Who pulled a manifest, of which the row is deleted already: nothing is added any more."""
+def forget(session: Session, repository_id: int, digests: Collection[str]) -> None:
+    """Who pulled manifests, of which the rows are deleted already: nothing is added any more."""
     rows = delete(PullerRow).where(
-        col(PullerRow.repository_id) == repository_id, col(PullerRow.digest) == digest
+        col(PullerRow.repository_id) == repository_id, col(PullerRow.digest).in_(digests)
     )
     session.exec(rows)
 

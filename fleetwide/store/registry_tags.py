@@ -79,7 +79,12 @@ def history(session: Session, repository_id: int, name: str, *, limit: int) -> l
 
 def of_manifest(session: Session, repository_id: int, digest: str) -> list[TagRow]:
     """The live tags of a manifest, by name."""
-    query = _live(repository_id).where(TagRow.digest == digest)
+    return of_manifests(session, repository_id, [digest])
+
+
+def of_manifests(session: Session, repository_id: int, digests: Iterable[str]) -> list[TagRow]:
+    """The live tags of manifests, by name."""
+    query = _live(repository_id).where(col(TagRow.digest).in_(list(digests)))
     return list(session.exec(query.order_by(col(TagRow.name))))
 
 
