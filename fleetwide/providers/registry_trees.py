@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CHUNK_BYTES = 1024 * 1024
+TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,7 @@ class FolderTree:
     def write(self, path: str, chunks: Iterable[bytes]) -> None:
         target = self._root / path
         with self._translated(path):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".new-")
+            descriptor, name = _new_beside(target)
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.writelines(chunks)
@@ -158,6 +158,20 @@ class FolderTree:
                 f"the registry's storage did not take {path!r}: {error.strerror}",
                 hint=f"df -h {self._root}; ls -ld {self._root}",
             ) from error
+
+
+def _new_beside(target: Path) -> tuple[int, str]:
+    """A new file in the folder of ``target``: its descriptor, and its path."""
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return tempfile.mkstemp(dir=target.parent, prefix=".new-")
+        except (FileNotFoundError, FileExistsError):
+            # Somebody may remove the folder, as an empty one, before there is a file in it.
+            if tries == TRIES:
+                raise
 
 
 class Readable(Protocol):
