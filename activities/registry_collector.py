@@ -7,20 +7,31 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
+from typing import TypeVar
 
-from fleetwide.models.registry_gc import BatchDone, GarbageBatch, GarbageReport, RepositoryShare
+from fleetwide.models.registry_gc import (
+    BatchDone,
+    GarbageBatch,
+    GarbageReport,
+    Kept,
+    RepositoryShare,
+)
 from fleetwide.providers.registry_storage import RegistryStorage, StoredUpload
-from fleetwide.store import registry_gc, registry_reviews
-from fleetwide.store.registry_gc import Outcome, Revision
+from fleetwide.store import registry_gc, registry_gc_storage, registry_reviews
+from fleetwide.store.registry_gc import Outcome
+from fleetwide.store.registry_gc_storage import Hands, Revision
 from fleetwide.store.registry_tables import ReviewRow
 from fleetwide.store.session import Store
 
-IN_ONE_TRANSACTION = 20
+DECIDED_AT_ONCE = 100
 """Whoever pushes waits for one transaction, never for a whole batch."""
+REMOVED_AT_ONCE = 25
+"""Fewer, for the storage is asked for each."""
 REPOSITORIES_AT_A_TIME = 200
 SLEEP_SECONDS = 1.0
 
 Told = Callable[[str], None]
+Thing = TypeVar("Thing")
 
 
 class Pace:
@@ -51,7 +62,7 @@ class _Tally:
     link_bytes: Counter[str] = field(default_factory=Counter)
     blobs: int = 0
     bytes: int = 0
-    kept: Counter[str] = field(default_factory=Counter)
+    kept: Counter[Kept] = field(default_factory=Counter)
 
     def note(self, outcome: Outcome) -> None:
         self.kept.update(outcome.kept)
@@ -122,7 +133,7 @@ class Collector:
             by_repository[row.repository_id].append(row)
         for number, mine in sorted(by_repository.items()):
             name = self._name(number)
-            for part in _parts(mine):
+            for part in _parts(mine, DECIDED_AT_ONCE):
                 with self.store.write() as session:
                     outcome = registry_gc.collect_manifests(
                         session, number, part, now=datetime.now(UTC)
@@ -136,14 +147,13 @@ class Collector:
             return registry_gc.name_of(session, number)
 
     def _revisions(self, rows: Sequence[ReviewRow]) -> Iterator[int]:
-        for part in _parts(rows):
+        for part in _parts(rows, DECIDED_AT_ONCE):
             now = datetime.now(UTC)
             with self.store.read() as session:
-                wanted = [registry_gc.revision(session, row) for row in part]
+                wanted = registry_gc_storage.revisions(session, part)
             laters = [self._align(row, one, now) for row, one in zip(part, wanted, strict=True)]
             with self.store.write() as session:
-                for row, later in zip(part, laters, strict=True):
-                    registry_gc.settle(session, row, later)
+                registry_gc.settle(session, zip(part, laters, strict=True))
             yield len(part)
 
     def _align(self, row: ReviewRow, wanted: Revision | None, now: datetime) -> datetime | None:
@@ -163,7 +173,7 @@ class Collector:
             self.storage.put_manifest(repository, digest, data)
 
     def _blobs(self, rows: Sequence[ReviewRow], tally: _Tally) -> Iterator[int]:
-        for part in _parts(sorted(rows, key=lambda row: row.digest)):
+        for part in _parts(sorted(rows, key=lambda row: row.digest), DECIDED_AT_ONCE):
             with self.store.write() as session:
                 outcome = registry_gc.collect_blobs(session, part, now=datetime.now(UTC))
             tally.note(outcome)
@@ -172,26 +182,21 @@ class Collector:
             yield len(part)
 
     def _links(self, rows: Sequence[ReviewRow]) -> Iterator[int]:
-        for part in _parts(rows):
+        for part in _parts(sorted(rows, key=lambda row: row.digest), DECIDED_AT_ONCE):
             self._finish(sorted({row.digest for row in part}), _Tally())
             yield len(part)
 
     def _finish(self, digests: Sequence[str], tally: _Tally) -> None:
-        """Carry out what was decided of a few blobs, in the order in which everybody locks them."""
-        with self.store.write() as session:
-            sizes = {
-                digest: registry_gc.finish_blob(
-                    session, digest, self.storage.unlink_layer, self.storage.remove_blob
-                )
-                for digest in digests
-            }
-        gone = {digest: size for digest, size in sizes.items() if size is not None}
-        tally.blobs += len(gone)
-        tally.bytes += sum(gone.values())
-        with self.store.read() as session:
-            back = {digest: registry_gc.manifest_bytes(session, digest) for digest in gone}
-        for digest, data in back.items():
-            if data is not None:  # pushed again, by somebody who found the bytes there
+        """Carry out what was decided of blobs, a few at a time and in the order of all locks."""
+        hands = Hands(self.storage.unlink_layer, self.storage.remove_blob)
+        for part in _parts(digests, REMOVED_AT_ONCE):
+            with self.store.write() as session:
+                gone = registry_gc_storage.finish_blobs(session, part, hands)
+            tally.blobs += len(gone)
+            tally.bytes += sum(gone.values())
+            with self.store.read() as session:
+                back = list(registry_gc_storage.manifests_among(session, gone))
+            for digest, data in back:  # pushed again, by somebody who found the bytes there
                 self.storage.put_blob(digest, [data])
 
     def leftovers(self, batch: GarbageBatch, told: Told) -> BatchDone:
@@ -221,6 +226,6 @@ class Collector:
         return self.storage.remove_if_empty(name)
 
 
-def _parts(rows: Sequence[ReviewRow]) -> Iterator[Sequence[ReviewRow]]:
-    for start in range(0, len(rows), IN_ONE_TRANSACTION):
-        yield rows[start : start + IN_ONE_TRANSACTION]
+def _parts(things: Sequence[Thing], size: int) -> Iterator[Sequence[Thing]]:
+    for start in range(0, len(things), size):
+        yield things[start : start + size]

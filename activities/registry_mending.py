@@ -147,8 +147,8 @@ class Mender:
             repository = self._repository(session)
             if registry_views.is_going(session, REVISION, repository.id or 0, found.name):
                 return ""
-            now = datetime.now(UTC)
-            registry_manifests.record(session, repository, parsed, tags=(), by=WHO, now=now)
+            push = registry_manifests.Push(by=WHO, at=datetime.now(UTC))
+            registry_manifests.record(session, repository, parsed, push)
         return "adopted"
 
     def _parsed(self, digest: str) -> ParsedManifest | None:

@@ -1,7 +1,6 @@
 """What was pushed, as the outbox tells it, and the replications that are started for it."""
 
 import asyncio
-from datetime import UTC, datetime
 from time import monotonic
 
 from temporalio import activity
@@ -11,7 +10,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from activities.progress import heartbeat
 from fleetwide.models.registry_regions import Followed, FollowPushes, ReplicateImage
 from fleetwide.providers.registry_regions import Regions
-from fleetwide.registry.replication import regions_of, settled, unique, wanted_by_event
+from fleetwide.registry.replication import regions_of, unique, wanted_by_event
 from fleetwide.store import events, registry_replicas, registry_repositories
 from fleetwide.store.session import Store
 
@@ -70,8 +69,6 @@ class PushActivities:
         regions = self.regions.current()
         with self.store.read() as session:
             rows = events.after(session, cursor, limit=EVENTS)
-        numbered = [(row.seq or 0, row.at) for row in rows]
-        rows = rows[: settled(numbered, cursor, datetime.now(UTC))]
         wanted = [
             (f"{row.data['repository']}@{row.data['digest']}", region)
             for row in rows

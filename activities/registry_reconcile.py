@@ -143,7 +143,7 @@ class ReconcileActivities:
         found = []
         for blob in strays:
             with self.store.write() as session:
-                registry_gc.track_bytes(session, blob.digest, blob.size, now=datetime.now(UTC))
+                registry_gc.track_bytes(session, {blob.digest: blob.size}, now=datetime.now(UTC))
             found.append(
                 Found(kind=Difference.STRAY_BLOB, name=blob.digest, done="queued for review")
             )

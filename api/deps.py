@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter
@@ -69,10 +68,9 @@ class Platform:
 
     @classmethod
     def open(cls, settings: Settings) -> "Platform":
-        url, review = settings.database_url.get_secret_value(), settings.registry_review_hours
         return cls(
             settings=settings,
-            store=Store.open(url, timedelta(hours=review)),
+            store=Store.from_settings(settings),
             registry=RegistryClient.from_settings(settings),
             objects=open_object_store(settings),
             temporal=TemporalConnection(settings),

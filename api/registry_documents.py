@@ -9,6 +9,7 @@ from fleetwide.models.registry_documents import (
     LayerDocument,
     ManifestDocument,
     NamespaceDocument,
+    PullerDocument,
     Repository,
     TagDocument,
     TagMoment,
@@ -18,7 +19,7 @@ from fleetwide.registry.manifests import ParsedManifest, parse_manifest
 from fleetwide.registry.names import check_tag, is_digest
 from fleetwide.registry.quotas import policy_quota
 from fleetwide.registry.tag_rules import immutable
-from fleetwide.store import registry_manifests, registry_tags
+from fleetwide.store import registry_manifests, registry_pulls, registry_tags
 from fleetwide.store.registry_admission import namespace_bytes
 from fleetwide.store.registry_repositories import id_of
 from fleetwide.store.registry_tables import ManifestRow, NamespaceRow, RepositoryRow, TagRow
@@ -28,6 +29,9 @@ from fleetwide.store.registry_visibility import (
     count_referrers,
     shared_blobs,
 )
+
+PULLERS = 20
+"""Accounts that an image's document names."""
 
 
 def repository_document(row: RepositoryRow) -> Repository:
@@ -105,11 +109,17 @@ def manifest_document(
         pushed_at=row.pushed_at,
         pulls=row.pulls,
         last_pulled_at=row.last_pulled_at,
+        pulled_by=_pulled_by(session, row),
         layers=_layers(parsed, shared),
         children=[one.digest for one in parsed.children],
         referrers=count_referrers(session, repository_id, row.digest),
         in_use=list(in_use),
     )
+
+
+def _pulled_by(session: Session, row: ManifestRow) -> list[PullerDocument]:
+    found = registry_pulls.pullers(session, row.repository_id, row.digest, limit=PULLERS)
+    return [PullerDocument.model_validate(one, from_attributes=True) for one in found]
 
 
 def _layers(parsed: ParsedManifest, shared: Mapping[str, SharedBlob]) -> list[LayerDocument]:

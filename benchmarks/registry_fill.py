@@ -166,7 +166,7 @@ def index_repository(store: Store, name: str, images: Sequence[ParsedManifest]) 
         size = len(CONFIG)
         blobs.admit(session, row, digest(CONFIG), size, now=NOW, lease_until=NOW)
         for one in images:
-            manifests.record(session, row, one, tags=[], by="benchmark", now=NOW)
+            manifests.record(session, row, one, manifests.Push("benchmark", NOW))
         return repositories.id_of(row)
 
 

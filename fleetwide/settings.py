@@ -110,7 +110,8 @@ class Settings(BaseSettings):
     registry_review_hours: float = Field(
         default=24,
         ge=0,
-        description="hours that what lost its last reference is left alone before it is removed",
+        description="hours that what lost its last reference is left alone before it is removed; "
+        "at least as long as a lease",
     )
     registry_upload_hours: float = Field(
         default=24, ge=0, description="hours after which an upload that nobody goes on with goes"

@@ -215,13 +215,14 @@ def pip_install(arguments: list[Word], total: int) -> None:
 def main() -> None:
     choose_python()
     required = missing_packages()
-    current = STAMP.exists() and STAMP.read_text(encoding="utf-8") == fingerprint()
+    wanted = fingerprint()  # before pip runs: a pull meanwhile is for the next setup
+    current = STAMP.exists() and STAMP.read_text(encoding="utf-8") == wanted
     optional = [] if current else missing_keyrings()
     if required or optional:
         install_packages(required, optional)
     if not current:
         make_venv()
-        STAMP.write_text(fingerprint(), encoding="utf-8")
+        STAMP.write_text(wanted, encoding="utf-8")
     say("ready")
 
 

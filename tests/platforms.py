@@ -14,6 +14,7 @@ from typing import Any
 
 import docker
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fleetwide.client import Client
 from fleetwide.dev.config import DevConfig, dump, with_ports
@@ -28,6 +29,9 @@ from tests.receivers import TraceReceiver
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+# How long an example takes says nothing on a machine that does other work too.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 PORTS = 40
 """More than any platform takes."""
 BASE_SPEC = {"name": "baseos", "version": "1", "suite": "bookworm", "packages": ["python3"]}

@@ -30,6 +30,8 @@ SETTINGS = {
     "max_connections": "60",
     "shared_buffers": "32MB",
     "deadlock_timeout": "200ms",
+    # Its transactions, too, keep readers of events waiting for a moment.
+    "autovacuum": "off",
 }
 TEMPLATE = "migrated"
 LOCALE = ("--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US")

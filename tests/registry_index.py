@@ -71,4 +71,4 @@ def push(
     """The last step of a push."""
     with store.write() as session:
         row = repositories.ensure(session, repository, by="tests", now=now)
-        manifests.record(session, row, parsed, tags=tags, by="tests", now=now)
+        manifests.record(session, row, parsed, manifests.Push("tests", now, tags))

@@ -88,7 +88,8 @@ class Shelf:
         """The last step of a push."""
         with self.store.write() as session:
             row = registry_repositories.ensure(session, repository, by="tests", now=now())
-            registry_manifests.record(session, row, parsed, tags=tags, by="tests", now=now())
+            push = registry_manifests.Push("tests", now(), tags)
+            registry_manifests.record(session, row, parsed, push)
 
     def push(self, repository: str, parsed: ParsedManifest, *tags: str) -> ParsedManifest:
         """A whole push of a manifest whose blobs were uploaded."""

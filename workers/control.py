@@ -1,7 +1,5 @@
 """The control worker: all workflows, and the light activities on SQL and registry metadata."""
 
-from datetime import timedelta
-
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
@@ -14,8 +12,7 @@ TASK_QUEUE = "control"
 
 def role(settings: Settings) -> WorkerRole:
     """Everything that the task queue ``control`` serves."""
-    url = settings.database_url.get_secret_value()
-    store = Store.open(url, timedelta(hours=settings.registry_review_hours))
+    store = Store.from_settings(settings)
     registry = RegistryClient.from_settings(settings)
     return WorkerRole(
         task_queue=TASK_QUEUE,

@@ -34,7 +34,7 @@ async def start_sweep(process: Process) -> None:
 
 async def serve(process: Process) -> None:
     settings = process.settings
-    store = Store.open(settings.database_url.get_secret_value())
+    store = Store.from_settings(settings)
     with (
         Regions(settings.registry_regions) as regions,
         RegistryClient.from_settings(settings) as registry,

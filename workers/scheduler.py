@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 async def serve(process: Process) -> None:
     """Four loops side by side; a failing turn is logged and the next one tries again."""
-    store = Store.open(process.settings.database_url.get_secret_value())
+    store = Store.from_settings(process.settings)
     placer, watcher = Placer(store, process.client), Watcher(store, process.client)
     loops = [
         _place(placer),

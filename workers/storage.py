@@ -1,7 +1,5 @@
 """The storage worker: the registry's upkeep, next to the database and Distribution's storage."""
 
-from datetime import timedelta
-
 from fleetwide.providers.registry_storage import open_registry_storage
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
@@ -15,8 +13,7 @@ STEPS_AT_A_TIME = 4
 
 def role(settings: Settings) -> WorkerRole:
     """Everything that the task queue ``storage`` serves."""
-    url = settings.database_url.get_secret_value()
-    store = Store.open(url, timedelta(hours=settings.registry_review_hours))
+    store = Store.from_settings(settings)
     return WorkerRole(
         task_queue=TASK_QUEUE,
         activities=storage_activities(settings, store, open_registry_storage(settings)),

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind, StatusCode
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.types import Receive, Scope, Send
 
 from api.oci import blobs, listings, manifests, metrics, pushes, referrers, upload_checks, uploads
@@ -104,6 +106,10 @@ class OciApp:
             if isinstance(fault, PlatformError):
                 log.warning("a part of the registry does not answer", reason=fault.message)
             return fault_reply(fault).reply()
+        except (DBAPIError, PoolTimeout) as error:
+            # Also a transaction that the database broke off for the sake of another.
+            log.warning("the index does not answer", reason=type(error).__name__)
+            return unavailable("the index").reply()
         except Exception:
             log.exception("a request failed unexpectedly", path=request.scope["path"])
             return OciError(500, "UNKNOWN", "something broke inside").reply()

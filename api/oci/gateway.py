@@ -47,8 +47,7 @@ class Gateway:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         url = settings.database_url.get_secret_value()
-        store = Store.open(url, timedelta(hours=settings.registry_review_hours))
-        return cls(settings, store, open_reads(url))
+        return cls(settings, Store.from_settings(settings), open_reads(url))
 
     async def close(self) -> None:
         await self.fetches.close()

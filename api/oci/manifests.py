@@ -33,7 +33,7 @@ async def read(gateway: Gateway, request: Request) -> Reply:
     if data is None:
         raise manifest_unknown(repository, reference)
     if found.repository_id:
-        gateway.pulls.note(found.repository_id, found.digest)
+        gateway.pulls.note(found.repository_id, found.digest, request.by)
     return Reply(200, headers, data)
 
 

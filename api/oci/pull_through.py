@@ -150,4 +150,5 @@ def _ensure(session: Session, repository: str) -> None:
 def _record(session: Session, repository: str, parsed: ParsedManifest, tags: list[str]) -> None:
     now = utc_now()
     row = registry_repositories.ensure(session, repository, by=BY, now=now)
-    registry_manifests.record(session, row, parsed, tags=tags, by=BY, now=now, sparse=True)
+    push = registry_manifests.Push(by=BY, at=now, tags=tags, sparse=True)
+    registry_manifests.record(session, row, parsed, push)

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import structlog
 
+from fleetwide.models.registry_access import ANONYMOUS
 from fleetwide.store import registry_pulls
 from fleetwide.store.session import Store
 
 FLUSH_SECONDS = 10.0
-MAX_WAITING = 10_000
-"""Manifests; while the index is down, pulls of further ones are not counted."""
+MAX_WAITING = 20_000
+"""Pairs of an image and a caller; while the index is down, pulls of further ones do not count."""
+BATCH = 500
+"""Of one transaction: SQLite lets nobody else write meanwhile."""
 
 log = structlog.get_logger()
 
@@ -22,10 +24,11 @@ class PullCounter:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: Counter[tuple[int, str]] = Counter()
+        self._waiting: Counter[tuple[int, str, str]] = Counter()
 
-    def note(self, repository_id: int, digest: str) -> None:
-        key = (repository_id, digest)
+    def note(self, repository_id: int, digest: str, by: str) -> None:
+        """Count a pull by the account ``by``, which is empty where nobody is asked for one."""
+        key = (repository_id, digest, by or ANONYMOUS)
         if key in self._waiting or len(self._waiting) < MAX_WAITING:
             self._waiting[key] += 1
 
@@ -37,15 +40,17 @@ class PullCounter:
 
     async def flush(self) -> None:
         """Write what was counted; what cannot be written is kept for the next time."""
-        if not self._waiting:
-            return
-        counts, self._waiting = self._waiting, Counter()
+        counted, self._waiting = self._waiting, Counter()
+        left = sorted(counted)
         try:
-            await asyncio.to_thread(self._write, counts)
+            while left:
+                batch = {key: counted[key] for key in left[:BATCH]}
+                await asyncio.to_thread(self._write, batch)
+                del left[:BATCH]
         except Exception as error:
             log.warning("pulls could not be written down", error=type(error).__name__)
-            self._waiting.update(counts)
+            self._waiting.update({key: counted[key] for key in left})
 
-    def _write(self, counts: Mapping[tuple[int, str], int]) -> None:
+    def _write(self, counts: registry_pulls.Pulls) -> None:
         with self._store.write() as session:
             registry_pulls.note(session, counts, datetime.now(UTC))

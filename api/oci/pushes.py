@@ -153,9 +153,8 @@ def _record(gateway: Gateway, session: Session, push: Push) -> None:
     repository = registry_repositories.require(session, push.repository)
     # Once more: since it was admitted, another push may have taken the tag or the quota.
     _judge(gateway, session, repository, push)
-    registry_manifests.record(
-        session, repository, push.parsed, tags=push.tags, by=push.by, now=utc_now()
-    )
+    recorded = registry_manifests.Push(by=push.by, at=utc_now(), tags=push.tags)
+    registry_manifests.record(session, repository, push.parsed, recorded)
 
 
 def _pushed_headers(push: Push, *, by_tag_parameter: bool) -> list[Header]:

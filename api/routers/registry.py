@@ -121,8 +121,13 @@ def tag_at(platform: PlatformDep, name: str, tag: Tag, at: Moment = None) -> Tag
     with platform.store.read() as session:
         row = required(session, name)
         found = _tag(session, row, check_tag(tag), at)
-        if found is None:
+        if found is None and at is None:
             raise no_tag(name, tag)
+        if found is None:
+            raise NotFound(
+                f"{name}:{tag} meant nothing at that time",
+                hint=f"fleetwide registry history {name}:{tag}",
+            )
         [item] = moments(session, row, [found])
     return item
 

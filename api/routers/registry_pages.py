@@ -80,6 +80,9 @@ def image_page(platform: PlatformDep, name: Name, reference: Reference) -> Respo
     if image.annotations:
         rows = sorted(image.annotations.items())
         parts += [Html("<h2>Annotations</h2>"), pages.table(("Key", "Value"), rows)]
+    if image.pulled_by:
+        pullers = [(one.name, one.pulls, one.last_pulled_at) for one in image.pulled_by]
+        parts += [Html("<h2>Pulled by</h2>"), pages.table(("Account", "Pulls", "Last"), pullers)]
     if ":" not in reference:
         parts += [Html("<h2>History of the tag</h2>"), _history(platform, name, reference)]
     mark = "@" if ":" in reference else ":"

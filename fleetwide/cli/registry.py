@@ -23,30 +23,12 @@ from fleetwide.models.documents import Page
 from fleetwide.models.registry_documents import (
     LayerDocument,
     ManifestDocument,
+    PullerDocument,
     ReferenceAnswer,
     Repository,
 )
 
 app = noun("The image registry.")
-app.command()(registry_server.serve)
-app.command("import")(registry_import.import_repositories)
-app.add_typer(registry_account.app, name="account")
-app.command("nginx-config")(registry_nginx.print_config)
-app.add_typer(registry_quota.app, name="quota")
-app.add_typer(registry_retention.app, name="retention")
-app.add_typer(registry_gc.gc, name="gc")
-app.add_typer(registry_gc.reconcile, name="reconcile")
-app.add_typer(registry_gc.scrub, name="scrub")
-app.command("usage")(registry_quota.usage)
-app.command("delete")(registry_retention.delete)
-app.command("tags")(registry_tags.tags)
-app.command("history")(registry_tags.history)
-app.command("at")(registry_tags.meaning_at)
-app.command("undo")(registry_tags.undo)
-app.command("replicate")(registry_regions.replicate)
-app.command("replicas")(registry_regions.replicas)
-app.command("preheat")(registry_regions.preheat)
-app.command("untag")(registry_tags.untag)
 
 REPOSITORIES = View[Repository](
     columns=(
@@ -64,6 +46,11 @@ LAYERS = (
     Column[LayerDocument]("SIZE", lambda item: output.size(item.size)),
     Column[LayerDocument]("IMAGES", lambda item: item.images),
     Column[LayerDocument]("REPOSITORIES", lambda item: item.repositories),
+)
+PULLERS = (
+    Column[PullerDocument]("ACCOUNT", lambda item: item.name),
+    Column[PullerDocument]("PULLS", lambda item: item.pulls),
+    Column[PullerDocument]("LAST", lambda item: item.last_pulled_at),
 )
 ANSWERS = View[ReferenceAnswer](
     columns=(
@@ -120,10 +107,15 @@ def show(
     )
     sections = (
         Section("layers", output.table_lines(image.layers, LAYERS) if image.layers else []),
+        Section("pulled by", _pulled_by(image)),
         Section("images", image.children),
         Section("annotations", [f"{key}: {value}" for key, value in image.annotations.items()]),
     )
     output.record(image, Card(f"{image.repository}@{image.digest}", rows, sections), style)
+
+
+def _pulled_by(image: ManifestDocument) -> list[str]:
+    return output.table_lines(image.pulled_by, PULLERS) if image.pulled_by else []
 
 
 def _pulls(image: ManifestDocument) -> str:
@@ -143,3 +135,25 @@ def resolve(
     output.listing(Page(items=found), ANSWERS, style)
     if any(one.code for one in answers.items):
         raise typer.Exit(Exit.FAILED)
+
+
+# Below those above, as --help lists them: looking, changing, copies, then what serves.
+app.command("tags")(registry_tags.tags)
+app.command("history")(registry_tags.history)
+app.command("at")(registry_tags.meaning_at)
+app.command("untag")(registry_tags.untag)
+app.command("undo")(registry_tags.undo)
+app.command("delete")(registry_retention.delete)
+app.command("usage")(registry_quota.usage)
+app.command("replicate")(registry_regions.replicate)
+app.command("replicas")(registry_regions.replicas)
+app.command("preheat")(registry_regions.preheat)
+app.command("serve")(registry_server.serve)
+app.command("nginx-config")(registry_nginx.print_config)
+app.command("import")(registry_import.import_repositories)
+app.add_typer(registry_account.app, name="account")
+app.add_typer(registry_quota.app, name="quota")
+app.add_typer(registry_retention.app, name="retention")
+app.add_typer(registry_gc.gc, name="gc")
+app.add_typer(registry_gc.reconcile, name="reconcile")
+app.add_typer(registry_gc.scrub, name="scrub")

@@ -31,7 +31,7 @@ def import_repositories(
     from fleetwide.store.session import Store  # noqa: PLC0415
 
     settings = get_settings()
-    store = Store.open(settings.database_url.get_secret_value())
+    store = Store.from_settings(settings)
 
     async def run() -> ImportReport:
         total = ImportReport()

@@ -125,7 +125,8 @@ class Process(Section):
     """Names, separated by blanks, of the processes that must be healthy before this one starts."""
     environment: Annotated[Template, AfterValidator(_assignments)] | None = None
     """``NAME=value NAME=value``, quoted as in a shell."""
-    start_seconds: int = Field(30, ge=1, le=600)
+    start_seconds: int = Field(120, ge=1, le=600)
+    """Only ends a hang: a process that died is told at once, and a busy machine starts slowly."""
     stop_seconds: int = Field(10, ge=1, le=600)
 
     @property

@@ -68,6 +68,14 @@ class LayerDocument(Record):
     repositories: int = 1
 
 
+class PullerDocument(Record):
+    """An account that pulled an image; ``anonymous`` is whoever had none."""
+
+    name: str
+    pulls: int
+    last_pulled_at: Timestamp
+
+
 class ManifestDocument(Record):
     """An image, an index of images, or a document that refers to one."""
 
@@ -89,6 +97,8 @@ class ManifestDocument(Record):
     pushed_at: Timestamp
     pulls: int = 0
     last_pulled_at: Timestamp | None = None
+    pulled_by: list[PullerDocument] = []
+    """Up to 20 accounts, those that pulled it most often first."""
     layers: list[LayerDocument] = []
     children: list[str] = []
     """Digests that an index lists."""

@@ -1,9 +1,9 @@
 """Takes the repositories of an existing Distribution into the registry's index.
 
-Each manifest is a transaction of its own, blobs and children first, so an import that was killed
-goes on where it stopped when it is run again. The index knows better: a tag that it has ever had
-is left as it is there. Lists of referrers under fallback tags (``sha256-<hex>``) are indexes like
-any other; with the manifests in them, their subjects come into the index.
+Each manifest is recorded in a transaction of its own, blobs and children first, so an import that
+was killed goes on where it stopped when it is run again. The index knows better: a tag that it has
+ever had is left as it is there. Lists of referrers under fallback tags (``sha256-<hex>``) are
+indexes like any other; with the manifests in them, their subjects come into the index.
 """
 
 import asyncio
@@ -136,20 +136,31 @@ class _OneRepository:
 
     def _record(self, parsed: ParsedManifest, sizes: dict[str, int], tags: Sequence[str]) -> None:
         now = datetime.now(UTC)
+        self._admit(sizes, now)
+        with self.store.write() as session:
+            row = registry_repositories.ensure(session, self.name, by=BY, now=now)
+            row = registry_repositories.lock_live(session, row)
+            new = registry_manifests.missing(session, id_of(row), [parsed.digest])
+            # Somebody may have pushed the tag since it was looked for.
+            free = [tag for tag in tags if not self._is_known(session, tag)]
+            if new or free:
+                push = registry_manifests.Push(by=BY, at=now, tags=free)
+                registry_manifests.record(session, row, parsed, push)
+        self.report.blobs += len(sizes)
+        self.report.manifests += len(new)
+
+    def _admit(self, sizes: dict[str, int], now: datetime) -> None:
+        """Let the blobs belong to the repository.
+
+        In a transaction of its own: the manifest holds those that were known before as well, and
+        blobs are locked in the order of their digests.
+        """
         with self.store.write() as session:
             row = registry_repositories.ensure(session, self.name, by=BY, now=now)
             for digest in sorted(sizes):
                 registry_blobs.admit(
                     session, row, digest, sizes[digest], now=now, lease_until=now + LEASE
                 )
-            row = registry_repositories.lock_live(session, row)
-            new = registry_manifests.missing(session, id_of(row), [parsed.digest])
-            # Somebody may have pushed the tag since it was looked for.
-            free = [tag for tag in tags if not self._is_known(session, tag)]
-            if new or free:
-                registry_manifests.record(session, row, parsed, tags=free, by=BY, now=now)
-        self.report.blobs += len(sizes)
-        self.report.manifests += len(new)
 
     def _is_known(self, session: Session, tag: str) -> bool:
         row = registry_repositories.find(session, self.name)

@@ -196,7 +196,10 @@ class RegistryStorage:
             yield StoredUpload(repository, name, max(times, default=datetime.now(UTC)))
 
     def remove_upload(self, upload: StoredUpload) -> None:
-        self._tree.remove_folder(f"{_folder(upload.repository)}/_uploads/{upload.id}")
+        """Remove an upload; after a write to a full disk Distribution holds its file open."""
+        folder = f"{_folder(upload.repository)}/_uploads/{upload.id}"
+        self._tree.discard(f"{folder}/data")
+        self._tree.remove_folder(folder)
 
     def remove_if_empty(self, repository: str) -> bool:
         """Remove the folders of a repository that has no file any more; whether they are gone."""

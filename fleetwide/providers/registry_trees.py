@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CHUNK_BYTES = 1024 * 1024
+TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Tree(Protocol):
     def move(self, path: str, target: str) -> None: ...
 
     def remove(self, path: str) -> None: ...
+
+    def discard(self, path: str) -> None:
+        """Remove a file and free its bytes, also when somebody has it open still."""
+        ...
 
     def remove_folder(self, path: str) -> None:
         """Remove a folder with all that is in it."""
@@ -97,8 +102,7 @@ class FolderTree:
     def write(self, path: str, chunks: Iterable[bytes]) -> None:
         target = self._root / path
         with self._translated(path):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".new-")
+            descriptor, name = _new_beside(target)
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.writelines(chunks)
@@ -119,6 +123,13 @@ class FolderTree:
                 (self._root / path).unlink(missing_ok=True)
             except NotADirectoryError:
                 return
+
+    def discard(self, path: str) -> None:
+        # As long as it is open, its bytes would stay on the disk without a name. The file may be
+        # another user's, who lets us remove it but not write to it: then they do stay.
+        with suppress(OSError):
+            os.close(os.open(self._root / path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW))
+        self.remove(path)
 
     def remove_folder(self, path: str) -> None:
         with self._translated(path):
@@ -147,6 +158,20 @@ class FolderTree:
                 f"the registry's storage did not take {path!r}: {error.strerror}",
                 hint=f"df -h {self._root}; ls -ld {self._root}",
             ) from error
+
+
+def _new_beside(target: Path) -> tuple[int, str]:
+    """A new file in the folder of ``target``: its descriptor, and its path."""
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return tempfile.mkstemp(dir=target.parent, prefix=".new-")
+        except (FileNotFoundError, FileExistsError):
+            # Somebody may remove the folder, as an empty one, before there is a file in it.
+            if tries == TRIES:
+                raise
 
 
 class Readable(Protocol):
@@ -216,6 +241,10 @@ class S3Tree:
     def remove(self, path: str) -> None:
         with self._translated(path):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + path)
+
+    def discard(self, path: str) -> None:
+        """Nobody holds an object open."""
+        self.remove(path)
 
     def remove_folder(self, path: str) -> None:
         with self._translated(path):

@@ -1,12 +1,13 @@
 """Registries whose images are fetched when they are asked for; for worker threads."""
 
+import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 
-from fleetwide.errors import NotFound
-from fleetwide.models.registry_regions import Blob, Upstream
+from fleetwide.errors import InvalidInput, NotFound
+from fleetwide.models.registry_regions import Blob, RegistryRegions, Upstream
 from fleetwide.providers.distribution import Manifest, RegistryClient
 from fleetwide.providers.registry_copies import Place, copy_blob
 from fleetwide.providers.registry_regions import Regions
@@ -19,6 +20,7 @@ from fleetwide.store.session import Store
 CLAIM_LIFE = timedelta(seconds=30)
 RENEW_SECONDS = 5.0
 LOOK_SECONDS = 0.2
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,29 +36,40 @@ class Upstreams:
     """Fetches into this region's Distribution; one per process, shared by its threads.
 
     Who fetches a blob claims it in SQL first: of many gateways one asks the upstream.
+
+    Raises:
+        InvalidInput: the file of the regions is wrong from the start. One that goes wrong later
+            must not keep anybody from pulling: then what it said last holds.
     """
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.enabled = settings.registry_regions is not None
         self._regions = Regions(settings.registry_regions)
+        self._last = self._regions.current()
         self._backend = RegistryClient(settings.registry_backend_url)
         self._store = store
         self._owner = token_hex(8)
+        self._told = ""
 
     def close(self) -> None:
         self._regions.close()
         self._backend.close()
 
     def origin(self, repository: str) -> Origin | None:
-        """Where a repository comes from; None for one of this registry's own.
-
-        Raises:
-            InvalidInput: the file of the regions is gone or wrong.
-        """
+        """Where a repository comes from; None for one of this registry's own."""
         if not self.enabled:
             return None
-        found = upstream_of(self._regions.current(), repository)
+        found = upstream_of(self._known(), repository)
         return Origin(*found) if found else None
+
+    def _known(self) -> RegistryRegions:
+        try:
+            self._last, self._told = self._regions.current(), ""
+        except InvalidInput as error:
+            if error.message != self._told:
+                _log.error("the registry's regions stay as they were: %s", error.message)
+            self._told = error.message
+        return self._last
 
     def resolve(self, origin: Origin, tag: str) -> str:
         """The digest that a tag means at the upstream now.

@@ -41,7 +41,6 @@ RETRY_SECONDS = 5
 """What clients are told to wait when a part behind nginx does not answer."""
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}")
-_PATH = re.compile(r"/[\w./@+-]*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 # What clients are told when nginx itself cannot answer, by the status that they get.
@@ -96,7 +95,7 @@ def _check(plan: NginxPlan) -> None:
         raise InvalidInput.for_field("distribution", "must be at least one address", given="")
     for path in (plan.folder, plan.storage, plan.certificate, plan.certificate_key):
         if path is not None:
-            _must(_PATH, str(path), "path", "must be absolute, of letters, digits and ./@+_-")
+            _check_path(str(path))
     if plan.user is not None:
         _must(_USER, plan.user, "user", "must be the name of a user of this machine")
     if (plan.certificate is None) != (plan.certificate_key is None):
@@ -110,13 +109,20 @@ def _must(pattern: re.Pattern[str], value: str, field: str, rule: str) -> None:
         raise InvalidInput.for_field(field, rule, given=value)
 
 
+def _check_path(text: str) -> None:
+    # Between quotes nginx takes all else as it is; a dollar starts a variable even there.
+    if not text.startswith("/") or not text.isprintable() or any(one in text for one in '"\\$'):
+        rule = 'must be absolute, of characters that can be printed, without ", \\ and $'
+        raise InvalidInput.for_field("path", rule, given=ascii(text))
+
+
 def _main(plan: NginxPlan) -> str:
     user = f"user {plan.user};\n" if plan.user else ""
     return f"""\
 # Written by: fleetwide registry nginx-config
 daemon off;
 {user}worker_processes {plan.workers};
-pid {plan.folder}/nginx.pid;
+pid "{plan.folder}/nginx.pid";
 error_log stderr warn;
 events {{
     worker_connections 4096;
@@ -126,7 +132,7 @@ http {{"""
 
 def _http(plan: NginxPlan) -> list[str]:
     temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    lines = [f"{name}_temp_path {plan.folder}/{name};" for name in temporary]
+    lines = [f'{name}_temp_path "{plan.folder}/{name}";' for name in temporary]
     lines += [
         "access_log off;",
         "server_tokens off;",
@@ -172,8 +178,8 @@ def _listen(plan: NginxPlan) -> str:
         return f"listen {plan.listen} backlog=4096;"
     return f"""\
 listen {plan.listen} ssl backlog=4096;
-ssl_certificate {plan.certificate};
-ssl_certificate_key {plan.certificate_key};
+ssl_certificate "{plan.certificate}";
+ssl_certificate_key "{plan.certificate_key}";
 ssl_protocols TLSv1.2 TLSv1.3;
 ssl_session_cache shared:tls:10m;"""
 
@@ -266,7 +272,7 @@ location = {FAULT} {{
 _BLOBS = """\
 location {place} {{
     internal;
-    alias {storage}/docker/registry/v2/blobs/;
+    alias "{storage}/docker/registry/v2/blobs/";
     # Of the gateway's headers nginx itself keeps only a few.
     add_header Docker-Content-Digest $upstream_http_docker_content_digest always;
     add_header Docker-Distribution-Api-Version registry/2.0 always;

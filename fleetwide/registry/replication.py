@@ -1,15 +1,12 @@
 """What is copied to other regions, and in which order; pure."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from fleetwide.errors import InvalidInput
 from fleetwide.models.registry_regions import RegistryRegions, Upstream
 from fleetwide.registry.tag_rules import matches_any
 
-GAP_PATIENCE = timedelta(seconds=30)
-"""How long a number that is missing in the outbox may still belong to an open transaction."""
 MAX_MANIFESTS = 20_000
 
 
@@ -70,20 +67,6 @@ def copy_order(root: str, look_up: Callable[[str], Node | None]) -> list[str]:
         todo.append((digest, True))
         todo += [(one, False) for one in reversed(node.children) if one not in seen]
     return list(ordered)
-
-
-def settled(events: Sequence[tuple[int, datetime]], cursor: int, now: datetime) -> int:
-    """How many of ``events`` (number and time, in order) may be taken as all that there are.
-
-    Numbers are given when a transaction writes, not when it commits: behind a gap somebody may
-    still be at work. After a while the gap is one that was rolled back.
-    """
-    expected = cursor + 1
-    for position, (number, at) in enumerate(events):
-        if number != expected and now - at < GAP_PATIENCE:
-            return position
-        expected = number + 1
-    return len(events)
 
 
 def wanted_by_event(regions: RegistryRegions, kind: str, data: Mapping[str, str]) -> list[str]:

@@ -15,6 +15,10 @@ from fleetwide.store import registry_tables, tables
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x666C656574  # "fleet": any number that every process takes for the same purpose
+# Events that came by a dump from another server: numbers of transactions mean nothing here.
+_SETTLE_RESTORED = """
+UPDATE event SET xid = 0 WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+"""
 
 
 def _config() -> Config:
@@ -30,6 +34,8 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     with _alone(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+        if revision == "head" and engine.dialect.name == "postgresql":
+            connection.execute(text(_SETTLE_RESTORED))
 
 
 def downgrade(engine: Engine, revision: str = "base") -> None:

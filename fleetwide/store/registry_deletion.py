@@ -7,7 +7,8 @@ from sqlmodel import Session, col, delete, select
 
 from fleetwide.errors import Conflict, NotFound
 from fleetwide.registry.names import check_repository
-from fleetwide.store import registry_blobs, registry_manifests, registry_tags
+from fleetwide.store import registry_blobs, registry_tags
+from fleetwide.store.registry_removal import remove_manifests
 from fleetwide.store.registry_repositories import id_of, lock, told
 from fleetwide.store.registry_reviews import MANIFEST
 from fleetwide.store.registry_tables import (
@@ -74,8 +75,7 @@ def delete_manifests(session: Session, name: str, limit: int, *, by: str, now: d
     """Delete up to ``limit`` manifests; how many there were."""
     row = _deleting(session, name)
     digests = digests_page(session, id_of(row), after="", limit=limit)
-    for digest in digests:
-        registry_manifests.delete(session, row, digest, by=by, now=now)
+    remove_manifests(session, row, digests, by=by, now=now)
     return len(digests)
 
 

@@ -1,30 +1,29 @@
 """Garbage collection in the index: what goes is decided and written in one transaction.
 
 A manifest goes while its repository is locked, a blob while its own row is: nobody can come to
-need it in between. The storage follows afterwards, by reviews that the same transaction writes:
-a collection that is killed leaves nothing that the next one does not finish.
+need it in between. The storage follows afterwards (``registry_gc_storage``), by reviews that the
+same transaction writes: a collection that is killed leaves nothing that the next does not finish.
 
 Reviews are read without locks and taken off the queue only as they were read: who pushes holds a
 repository and then writes reviews, so a collection must not hold reviews and ask for repositories.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import func
+from sqlalchemy import bindparam, func, tuple_
 from sqlmodel import Session, col, delete, select, update
 
 from fleetwide.models.registry_gc import GarbageQueue, Kept
-from fleetwide.registry.garbage import Verdict, judge_blob, judge_manifest
+from fleetwide.registry.garbage import BlobFacts, Verdict, judge_blob, judge_manifest
 from fleetwide.store import registry_facts as facts
-from fleetwide.store import registry_manifests as manifests
 from fleetwide.store import registry_reviews as reviews
 from fleetwide.store.registry_blobs import DELETING, LIVE
-from fleetwide.store.registry_repositories import lock
+from fleetwide.store.registry_removal import remove_manifests
+from fleetwide.store.registry_repositories import id_of, lock
 from fleetwide.store.registry_tables import (
     BlobRow,
-    ManifestRow,
     RepositoryBlobRow,
     RepositoryRow,
     ReviewRow,
@@ -36,6 +35,21 @@ LINK = "link"
 REVISION = "revision"
 """A manifest that the index no longer has, whose link Distribution may still have."""
 WHO = "garbage collection"
+
+Settled = tuple[ReviewRow, datetime | None]
+"""A review that was done, and when it has to be done again."""
+
+_SAME = (
+    col(ReviewRow.id) == bindparam("this"),
+    col(ReviewRow.review_after) == bindparam("waited_until"),
+    col(ReviewRow.tries) == bindparam("tried"),
+)
+_DONE = delete(ReviewRow).where(*_SAME)
+_AGAIN = (
+    update(ReviewRow)
+    .where(*_SAME)
+    .values(review_after=bindparam("later"), tries=bindparam("tried") + 1)
+)
 
 
 @dataclass
@@ -69,86 +83,93 @@ def collect_manifests(
     session: Session, repository_id: int, rows: Sequence[ReviewRow], *, now: datetime
 ) -> Outcome:
     """Judge manifests of one repository, and take those from the index that nobody needs."""
-    outcome = Outcome()
     repository = _locked(session, repository_id)
     known = facts.of_manifests(session, repository_id, [row.digest for row in rows])
-    for row in rows:
-        if repository is None or row.digest not in known:
-            outcome.kept.append(Kept.GONE)
-            settle(session, row, None)
-            continue
-        verdict = judge_manifest(known[row.digest], now, grace(session))
-        if verdict.kept is not None:
-            outcome.kept.append(verdict.kept)
-        else:
-            _remove_manifest(session, repository, row.digest, now)
-            outcome.removed.append(row.digest)
-        settle(session, row, verdict.later)
-    return outcome
+    verdicts = {
+        row.digest: judge_manifest(known[row.digest], now, grace(session))
+        if repository is not None and row.digest in known
+        else Verdict(Kept.GONE)
+        for row in rows
+    }
+    going = [digest for digest, verdict in verdicts.items() if verdict.goes]
+    if repository is not None and going:
+        _remove_manifests(session, repository, going, now)
+    settle(session, [(row, verdicts[row.digest].later) for row in rows])
+    return Outcome(_kept(verdicts), going)
 
 
-def _remove_manifest(
-    session: Session, repository: RepositoryRow, digest: str, now: datetime
+def _kept(verdicts: Mapping[str, Verdict]) -> list[Kept]:
+    return [verdict.kept for verdict in verdicts.values() if verdict.kept is not None]
+
+
+def _remove_manifests(
+    session: Session, repository: RepositoryRow, digests: Sequence[str], now: datetime
 ) -> None:
-    size = _manifest_size(session, repository.id or 0, digest)
-    manifests.delete(session, repository, digest, by=WHO, now=now)
-    track_bytes(session, digest, size, now=now)
-    _enqueue_at_once(session, REVISION, repository.id or 0, digest, now)
+    sizes = remove_manifests(session, repository, digests, by=WHO, now=now)
+    track_bytes(session, sizes, now=now)
+    _enqueue_at_once(session, REVISION, id_of(repository), sizes, now)
 
 
 def _enqueue_at_once(
-    session: Session, kind: str, repository_id: int, digest: str, now: datetime
+    session: Session, kind: str, repository_id: int, digests: Iterable[str], now: datetime
 ) -> None:
     """What is decided waits for no delay."""
-    reviews.enqueue(session, kind, repository_id, [digest], "decided", now=now - grace(session))
+    reviews.enqueue(session, kind, repository_id, digests, "decided", now=now - grace(session))
 
 
-def _manifest_size(session: Session, repository_id: int, digest: str) -> int:
-    query = select(ManifestRow.size).where(
-        ManifestRow.repository_id == repository_id, ManifestRow.digest == digest
-    )
-    return session.exec(query).one()
-
-
-def track_bytes(session: Session, digest: str, size: int, *, now: datetime) -> None:
-    """Have bytes in the storage, which belong to no repository, looked at as a blob."""
-    row = {"digest": digest, "size": size, "state": LIVE, "version": 1}
-    times = {"touched_at": now, "created_at": now}
-    add_new(session, BlobRow, [{**row, **times}], key=["digest"])
-    reviews.enqueue(session, reviews.BLOB, reviews.NO_REPOSITORY, [digest], "deleted", now=now)
+def track_bytes(session: Session, sizes: Mapping[str, int], *, now: datetime) -> None:
+    """Have bytes in the storage, which belong to no repository, looked at as blobs."""
+    same = {"state": LIVE, "version": 1, "touched_at": now, "created_at": now}
+    rows = [{"digest": digest, "size": size, **same} for digest, size in sorted(sizes.items())]
+    add_new(session, BlobRow, rows, key=["digest"])
+    reviews.enqueue(session, reviews.BLOB, reviews.NO_REPOSITORY, sizes, "deleted", now=now)
 
 
 def collect_blobs(session: Session, rows: Sequence[ReviewRow], *, now: datetime) -> Outcome:
     """Judge blobs: end memberships that nobody needs, mark what is left without any."""
-    outcome = Outcome()
     digests = [row.digest for row in rows]
     # Repositories before blobs, as everybody locks them.
-    stale = {
-        repository_id
-        for one in facts.of_blobs(session, digests).values()
-        for repository_id in judge_blob(one, now, grace(session)).unlink
-    }
-    locked = {number: found for number in sorted(stale) if (found := _locked(session, number))}
-    sizes = _lock_blobs(session, digests)
+    locked = _lock_losing(session, digests, now)
+    held = _lock_blobs(session, digests)
     known = facts.of_blobs(session, digests)
-    for row in rows:
-        if row.digest not in known:
-            outcome.kept.append(Kept.GONE)
-            settle(session, row, None)
-            continue
-        verdict = judge_blob(known[row.digest], now, grace(session))
-        if not locked.keys() >= set(verdict.unlink):
-            # It came to belong elsewhere meanwhile, and that ended: soon enough next time.
-            verdict = Verdict(Kept.FRESH, now)
-        size, version = sizes[row.digest]
-        _unlink(session, [locked[number] for number in verdict.unlink], row.digest, size, now)
-        outcome.unlinked += [(locked[n].name, row.digest, size) for n in verdict.unlink]
-        if verdict.kept is not None:
-            outcome.kept.append(verdict.kept)
-            settle(session, row, verdict.later)
-        elif _mark(session, row.digest, version):
-            outcome.removed.append(row.digest)
+    verdicts = {
+        digest: _judge_held(known[digest], locked, now, grace(session))
+        if digest in known
+        else Verdict(Kept.GONE)
+        for digest in digests
+    }
+    outcome = Outcome(_kept(verdicts))
+    for number, repository in locked.items():
+        sizes = {digest: held[digest][0] for digest in digests if number in verdicts[digest].unlink}
+        _unlink(session, repository, sizes, now)
+        outcome.unlinked += [(repository.name, digest, size) for digest, size in sizes.items()]
+    going = {digest: held[digest][1] for digest in digests if verdicts[digest].goes}
+    outcome.removed = _mark(session, going)
+    # What goes stays on the queue until it is gone.
+    settle(session, [(row, verdicts[row.digest].later) for row in rows if row.digest not in going])
     return outcome
+
+
+def _lock_losing(
+    session: Session, digests: Collection[str], now: datetime
+) -> dict[int, RepositoryRow]:
+    """The repositories that blobs may cease to belong to, by id."""
+    numbers = {
+        number
+        for one in facts.of_blobs(session, digests).values()
+        for number in judge_blob(one, now, grace(session)).unlink
+    }
+    return {number: found for number in sorted(numbers) if (found := _locked(session, number))}
+
+
+def _judge_held(
+    known: BlobFacts, locked: Collection[int], now: datetime, grace: timedelta
+) -> Verdict:
+    verdict = judge_blob(known, now, grace)
+    if set(verdict.unlink) <= set(locked):
+        return verdict
+    # It came to belong elsewhere meanwhile, and that ended: soon enough next time.
+    return Verdict(Kept.FRESH, now)
 
 
 def _lock_blobs(session: Session, digests: Collection[str]) -> dict[str, tuple[int, int]]:
@@ -164,115 +185,49 @@ def _lock_blobs(session: Session, digests: Collection[str]) -> dict[str, tuple[i
 
 
 def _unlink(
-    session: Session, repositories: Iterable[RepositoryRow], digest: str, size: int, now: datetime
+    session: Session, repository: RepositoryRow, sizes: Mapping[str, int], now: datetime
 ) -> None:
-    for repository in repositories:
-        number = repository.id or 0
-        session.exec(
-            delete(RepositoryBlobRow).where(
-                col(RepositoryBlobRow.repository_id) == number,
-                col(RepositoryBlobRow.digest) == digest,
-            )
+    if not sizes:
+        return
+    session.exec(
+        delete(RepositoryBlobRow).where(
+            col(RepositoryBlobRow.repository_id) == repository.id,
+            col(RepositoryBlobRow.digest).in_(list(sizes)),
         )
-        repository.size -= size
-        session.add(repository)
-        _enqueue_at_once(session, LINK, number, digest, now)
+    )
+    repository.size -= sum(sizes.values())
+    session.add(repository)
+    _enqueue_at_once(session, LINK, id_of(repository), sizes, now)
 
 
-def _mark(session: Session, digest: str, version: int) -> bool:
-    changed = session.exec(
+def _mark(session: Session, versions: Mapping[str, int]) -> list[str]:
+    """Mark blobs that are as they were judged, and only those."""
+    if not versions:
+        return []
+    changed = session.execute(
         update(BlobRow)
-        .where(col(BlobRow.digest) == digest, col(BlobRow.version) == version)
-        .values(state=DELETING, version=version + 1)
+        .where(tuple_(col(BlobRow.digest), col(BlobRow.version)).in_(list(versions.items())))
+        .values(state=DELETING, version=BlobRow.version + 1)
+        .returning(col(BlobRow.digest))
         .execution_options(synchronize_session=False)
     )
-    return changed.rowcount == 1
+    return sorted(changed.scalars())
 
 
-def finish_blob(
-    session: Session,
-    digest: str,
-    remove_link: Callable[[str, str], None],
-    remove_bytes: Callable[[str], None],
-) -> int | None:
-    """Remove a marked blob from the storage and then from the index; its bytes, None if it lives.
-
-    The row is held meanwhile: who wants the blob waits, and then finds it gone. It is removed
-    from the outside inwards (links, bytes, row), so that wherever a kill falls, the rest can be
-    removed again. Links of repositories that it was taken from earlier go in any case.
-    """
-    query = select(BlobRow).where(BlobRow.digest == digest).with_for_update()
-    blob = session.exec(query.execution_options(populate_existing=True)).first()
-    for review, name in _link_reviews(session, digest):
-        if name is not None and not _belongs(session, review.repository_id, digest):
-            remove_link(name, digest)
-        session.delete(review)
-    if blob is None or blob.state != DELETING:
-        return None
-    remove_bytes(digest)
-    session.delete(blob)
-    session.exec(
-        delete(ReviewRow).where(
-            col(ReviewRow.kind) == reviews.BLOB, col(ReviewRow.digest) == digest
-        )
-    )
-    return blob.size
-
-
-def _link_reviews(session: Session, digest: str) -> list[tuple[ReviewRow, str | None]]:
-    query = (
-        select(ReviewRow, RepositoryRow.name)
-        .join(RepositoryRow, col(RepositoryRow.id) == col(ReviewRow.repository_id), isouter=True)
-        .where(ReviewRow.kind == LINK, ReviewRow.digest == digest)
-    )
-    return [(review, name) for review, name in session.exec(query)]
-
-
-def _belongs(session: Session, repository_id: int, digest: str) -> bool:
-    query = select(RepositoryBlobRow.digest).where(
-        RepositoryBlobRow.repository_id == repository_id, RepositoryBlobRow.digest == digest
-    )
-    return session.exec(query).first() is not None
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A manifest whose link at Distribution is to be brought in line with the index."""
-
-    repository: str
-    data: bytes | None
-    """Its bytes where the index has it; None where it is to go."""
-
-
-def revision(session: Session, row: ReviewRow) -> Revision | None:
-    """What the storage should have; None when the repository is gone with all it had."""
-    repository = session.get(RepositoryRow, row.repository_id)
-    if repository is None:
-        return None
-    query = select(ManifestRow.data).where(
-        ManifestRow.repository_id == row.repository_id, ManifestRow.digest == row.digest
-    )
-    return Revision(repository.name, session.exec(query).first())
-
-
-def manifest_bytes(session: Session, digest: str) -> bytes | None:
-    """The bytes of a manifest of any repository."""
-    return session.exec(select(ManifestRow.data).where(ManifestRow.digest == digest)).first()
-
-
-def settle(session: Session, row: ReviewRow, later: datetime | None) -> None:
-    """Take a review off the queue or put it up again for ``later``, if it still is as it was."""
-    same = (
-        col(ReviewRow.id) == row.id,
-        col(ReviewRow.review_after) == row.review_after,
-        col(ReviewRow.tries) == row.tries,
-    )
-    options = {"synchronize_session": False}
-    if later is None:
-        session.exec(delete(ReviewRow).where(*same).execution_options(**options))
-    else:
-        again = update(ReviewRow).where(*same).values(review_after=later, tries=row.tries + 1)
-        session.exec(again.execution_options(**options))
+def settle(session: Session, settled: Iterable[Settled]) -> None:
+    """Take reviews off the queue or put them up again for later, if they still are as they were."""
+    ordered = sorted(settled, key=lambda one: (one[0].kind, one[0].digest))
+    waiting = [
+        {"this": row.id, "waited_until": row.review_after, "tried": row.tries, "later": later}
+        for row, later in ordered
+    ]
+    done = [one for one in waiting if one["later"] is None]
+    again = [one for one in waiting if one["later"] is not None]
+    connection = session.connection()
+    if done:
+        connection.execute(_DONE, done)
+    if again:
+        connection.execute(_AGAIN, again)
 
 
 def _locked(session: Session, repository_id: int) -> RepositoryRow | None:

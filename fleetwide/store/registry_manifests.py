@@ -1,18 +1,19 @@
 """Manifests of repositories, with their exact bytes and what they refer to."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
-from sqlmodel import delete as sql_delete
 
 from fleetwide.errors import InvalidInput
 from fleetwide.registry.manifests import ParsedManifest
 from fleetwide.store import registry_blobs as blobs
 from fleetwide.store import registry_reviews as reviews
 from fleetwide.store import registry_tags as tags_store
-from fleetwide.store.registry_repositories import id_of, lock, lock_live, told
+from fleetwide.store.registry_removal import remove_manifests
+from fleetwide.store.registry_repositories import id_of, lock_live, told
 from fleetwide.store.registry_tables import (
     ManifestBlobRow,
     ManifestChildRow,
@@ -33,6 +34,17 @@ class ReferencesUnknown(InvalidInput):
         self.digests = tuple(digests)
 
 
+@dataclass(frozen=True)
+class Push:
+    """Who pushes a manifest, when, and under which tags."""
+
+    by: str
+    at: datetime
+    tags: Sequence[str] = ()
+    sparse: bool = False
+    """An index that need not have its children here."""
+
+
 def find(session: Session, repository_id: int, digest: str) -> ManifestRow | None:
     """The manifest with its bytes."""
     return session.get(ManifestRow, (repository_id, digest))
@@ -49,40 +61,35 @@ def missing(session: Session, repository_id: int, digests: Iterable[str]) -> lis
 
 
 def record(
-    session: Session,
-    repository: RepositoryRow,
-    parsed: ParsedManifest,
-    *,
-    tags: Sequence[str],
-    by: str,
-    now: datetime,
-    sparse: bool = False,
+    session: Session, repository: RepositoryRow, parsed: ParsedManifest, push: Push
 ) -> ManifestRow:
-    """Note a manifest that Distribution has taken, and let ``tags`` mean it.
+    """Note a manifest that Distribution has taken, and let the push's tags mean it.
 
     Everything that it refers to is looked for once more: since the push was checked, a lease may
-    have run out. A ``sparse`` index need not have its children here.
+    have run out.
 
     Raises:
         ReferencesUnknown: the repository lacks a blob or a child.
         NotFound, Conflict: the repository is gone, or is being deleted.
     """
     repository = lock_live(session, repository)
-    _check_references(session, repository, parsed, now, sparse=sparse)
-    row = session.get(ManifestRow, (id_of(repository), parsed.digest))
+    _check_references(session, repository, parsed, push)
+    digest, now = parsed.digest, push.at
+    row = session.get(ManifestRow, (id_of(repository), digest))
     if row is None:
-        row = _insert(session, repository, parsed, by=by, now=now)
+        row = _insert(session, repository, parsed, push)
+        session.flush()
+    data = {"digest": digest, "tag": " ".join(push.tags), "by": push.by}
+    told(session, repository.name, "manifest-pushed", f"{digest} was pushed", at=now, **data)
+    if push.tags:
+        tags_store.move_all(session, repository, push.tags, digest, by=push.by, now=now)
+    else:
+        tags_store.review_untagged(session, id_of(repository), [digest], now=now)
+    # Not before: the tags lock several manifests, this one among them, in order.
     row.touched_at = now
     row.media_type = parsed.media_type
     row.state = LIVE
     session.add(row)
-    session.flush()
-    data = {"digest": parsed.digest, "tag": " ".join(tags), "by": by}
-    told(session, repository.name, "manifest-pushed", f"{parsed.digest} was pushed", at=now, **data)
-    for tag in tags:
-        tags_store.move(session, repository, tag, parsed.digest, by=by, now=now)
-    if not tags:
-        tags_store.review_untagged(session, id_of(repository), [parsed.digest], now=now)
     return row
 
 
@@ -94,25 +101,7 @@ def delete(
     An index that refers to it stays, and is sparse from then on. What it referred to, and what
     has it as its subject, is put up for review.
     """
-    repository = lock(session, repository)
-    repository_id = id_of(repository)
-    row = session.get(
-        ManifestRow,
-        (repository_id, digest),
-        options=[defer(ManifestRow.data)],  # type: ignore[arg-type]
-    )
-    if row is None:
-        return False
-    live = tags_store.of_manifest(session, repository_id, digest)
-    tags_store.end_all(session, repository, live, by=by, now=now)
-    _review_what_it_held(session, repository_id, digest, now)
-    session.delete(row)
-    repository.manifests -= 1
-    session.add(repository)
-    session.flush()
-    data = {"digest": digest, "by": by}
-    told(session, repository.name, "manifest-deleted", f"{digest} was deleted", at=now, **data)
-    return True
+    return bool(remove_manifests(session, repository, [digest], by=by, now=now))
 
 
 def referrers(
@@ -137,24 +126,19 @@ def referrers(
 
 
 def _check_references(
-    session: Session,
-    repository: RepositoryRow,
-    parsed: ParsedManifest,
-    now: datetime,
-    *,
-    sparse: bool,
+    session: Session, repository: RepositoryRow, parsed: ParsedManifest, push: Push
 ) -> None:
     digests = [one.digest for one in parsed.blobs]
     # The reference itself keeps them from now on; the lease need not grow.
-    lacking = blobs.hold(session, repository, digests, now=now, lease_until=now)
-    children = [] if sparse else [one.digest for one in parsed.children]
+    lacking = blobs.hold(session, repository, digests, now=push.at, lease_until=push.at)
+    children = [] if push.sparse else [one.digest for one in parsed.children]
     lacking += missing(session, id_of(repository), children)
     if lacking:
         raise ReferencesUnknown(repository.name, lacking)
 
 
 def _insert(
-    session: Session, repository: RepositoryRow, parsed: ParsedManifest, *, by: str, now: datetime
+    session: Session, repository: RepositoryRow, parsed: ParsedManifest, push: Push
 ) -> ManifestRow:
     repository_id = id_of(repository)
     row = ManifestRow(
@@ -167,9 +151,9 @@ def _insert(
         subject=parsed.subject.digest if parsed.subject else None,
         artifact_type=parsed.artifact_type,
         annotations=dict(parsed.annotations),
-        pushed_by=by,
-        pushed_at=now,
-        touched_at=now,
+        pushed_by=push.by,
+        pushed_at=push.at,
+        touched_at=push.at,
     )
     session.add(row)
     _insert_references(session, repository_id, parsed)
@@ -207,27 +191,3 @@ def _foreign_here(session: Session, repository_id: int, parsed: ParsedManifest) 
 def _batches(digests: Iterable[str]) -> list[list[str]]:
     ordered = sorted(digests)
     return [ordered[at : at + reviews.BATCH] for at in range(0, len(ordered), reviews.BATCH)]
-
-
-def _review_what_it_held(session: Session, repository_id: int, digest: str, now: datetime) -> None:
-    of_blobs = (
-        col(ManifestBlobRow.repository_id) == repository_id,
-        col(ManifestBlobRow.manifest) == digest,
-    )
-    of_children = (
-        col(ManifestChildRow.repository_id) == repository_id,
-        col(ManifestChildRow.parent) == digest,
-    )
-    held = session.exec(select(ManifestBlobRow.blob).where(*of_blobs)).all()
-    children = session.exec(select(ManifestChildRow.child).where(*of_children)).all()
-    referring = session.exec(
-        select(ManifestRow.digest).where(
-            ManifestRow.repository_id == repository_id, ManifestRow.subject == digest
-        )
-    ).all()
-    session.exec(sql_delete(ManifestBlobRow).where(*of_blobs))
-    session.exec(sql_delete(ManifestChildRow).where(*of_children))
-    cause = "unreferenced"
-    reviews.enqueue(session, reviews.BLOB, reviews.NO_REPOSITORY, held, cause, now=now)
-    left = [*children, *referring]
-    reviews.enqueue(session, reviews.MANIFEST, repository_id, left, cause, now=now)

@@ -1,7 +1,7 @@
 """Hot reads of PostgreSQL: a few connections of one event loop, and prepared statements."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL
 from fleetwide.registry.names import is_digest
 from fleetwide.store import registry_read_statements as statements
 from fleetwide.store.registry_read_statements import IndexUnavailable, Resolved
+from fleetwide.store.registry_reads_link import Link, Row, Statement, number
 
 CONNECTIONS = 8
 CONNECT_SECONDS = 3
@@ -18,16 +19,21 @@ ANSWER_SECONDS = 5.0
 REST_SECONDS = 1.0
 """After a failure to connect nobody tries again for so long: requests must not pile up."""
 
-_BY_DIGEST = statements.BY_DIGEST.format(p="%s").encode()
-_BY_TAG = statements.BY_TAG.format(p="%s").encode()
-_DATA = statements.DATA.format(p="%s").encode()
-_REPOSITORY = statements.REPOSITORY.format(p="%s").encode()
-_TAGS = statements.TAGS.format(p="%s").encode()
-_REPOSITORIES = statements.REPOSITORIES.format(p="%s").encode()
-_BLOB = statements.BLOB.format(p="%s").encode()
 
-Row = tuple[Any, ...]
-Cursor = psycopg.AsyncCursor[Row]
+def _statement(name: str, text: str, *columns: Callable[[bytes], Any]) -> Statement:
+    first, *rest = text.split("{p}")
+    numbered = first + "".join(f"${place}{part}" for place, part in enumerate(rest, 1))
+    return Statement(name.encode(), numbered.encode(), columns)
+
+
+_IMAGE = (number, bytes.decode, bytes.decode, number)
+_BY_DIGEST = _statement("by_digest", statements.BY_DIGEST, *_IMAGE)
+_BY_TAG = _statement("by_tag", statements.BY_TAG, *_IMAGE)
+_DATA = _statement("data", statements.DATA, bytes)
+_REPOSITORY = _statement("repository", statements.REPOSITORY, number)
+_TAGS = _statement("tags", statements.TAGS, bytes.decode)
+_REPOSITORIES = _statement("repositories", statements.REPOSITORIES, bytes.decode)
+_BLOB = _statement("blob", statements.BLOB, number)
 
 
 class PostgresReads:
@@ -36,9 +42,8 @@ class PostgresReads:
     def __init__(self, url: URL) -> None:
         plain = url.set(drivername="postgresql")
         self._conninfo = plain.render_as_string(hide_password=False)
-        # The one used last comes first, so that few connections stay warm. Each keeps its cursor:
-        # to make one takes longer than some answers do.
-        self._slots: asyncio.LifoQueue[Cursor | None] = asyncio.LifoQueue()
+        # The one used last comes first, so that few connections stay warm.
+        self._slots: asyncio.LifoQueue[Link | None] = asyncio.LifoQueue()
         for _ in range(CONNECTIONS):
             self._slots.put_nowait(None)
         self._rest_until = 0.0
@@ -50,7 +55,7 @@ class PostgresReads:
 
     async def data(self, repository_id: int, digest: str) -> bytes | None:
         rows = await self._rows(_DATA, (repository_id, digest))
-        return bytes(rows[0][0]) if rows else None
+        return rows[0][0] if rows else None
 
     async def blob_size(self, repository: str, digest: str) -> int | None:
         rows = await self._rows(_BLOB, (digest, repository))
@@ -67,54 +72,52 @@ class PostgresReads:
 
     async def close(self) -> None:
         while not self._slots.empty():
-            cursor = self._slots.get_nowait()
-            if cursor is not None:
-                await cursor.connection.close()
+            link = self._slots.get_nowait()
+            if link is not None:
+                await link.close()
 
-    async def _rows(self, statement: bytes, values: tuple[Any, ...]) -> list[Row]:
+    async def _rows(self, statement: Statement, values: Sequence[str | int]) -> list[Row]:
         """Ask once more on a connection of its own when the one at hand had died unnoticed."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 try:
                     return await self._ask(statement, values, fresh=False)
-                except psycopg.OperationalError:
+                except psycopg.Error:
                     return await self._ask(statement, values, fresh=True)
         except (psycopg.Error, TimeoutError) as error:
             raise IndexUnavailable("the registry's index does not answer") from error
 
-    async def _ask(self, statement: bytes, values: tuple[Any, ...], *, fresh: bool) -> list[Row]:
-        async with self._cursor(fresh=fresh) as cursor:
-            await cursor.execute(statement, values)
-            return await cursor.fetchall()
+    async def _ask(
+        self, statement: Statement, values: Sequence[str | int], *, fresh: bool
+    ) -> list[Row]:
+        async with self._link(fresh=fresh) as link:
+            return await link.ask(statement, values)
 
     @asynccontextmanager
-    async def _cursor(self, *, fresh: bool) -> AsyncIterator[Cursor]:
-        cursor = await self._slots.get()
-        kept: Cursor | None = None
+    async def _link(self, *, fresh: bool) -> AsyncIterator[Link]:
+        link = await self._slots.get()
+        kept: Link | None = None
         try:
-            if cursor is not None and (fresh or cursor.connection.closed):
-                await cursor.connection.close()
-                cursor = None
-            if cursor is None:
-                cursor = (await self._connect()).cursor()
-            yield cursor
-            kept = cursor
+            if link is not None and (fresh or link.closed):
+                await link.close()
+                link = None
+            if link is None:
+                link = Link(await self._connect())
+            yield link
+            kept = link
         finally:
             # After any trouble, a cancelled request among it, its state is not known.
             self._slots.put_nowait(kept)
-            if cursor is not None and kept is None:
-                await cursor.connection.close()
+            if link is not None and kept is None:
+                await link.close()
 
-    async def _connect(self) -> psycopg.AsyncConnection[Row]:
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
         loop = asyncio.get_running_loop()
         if loop.time() < self._rest_until:
             raise IndexUnavailable("the registry's index does not answer")
         try:
             return await psycopg.AsyncConnection.connect(
-                self._conninfo,
-                autocommit=True,
-                prepare_threshold=0,
-                connect_timeout=CONNECT_SECONDS,
+                self._conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS
             )
         except psycopg.Error:
             self._rest_until = loop.time() + REST_SECONDS

@@ -1,13 +1,14 @@
 """Repositories by name, and the lock that makes one writer at a time of all that change one.
 
-Locks are taken in one order everywhere: the repository's row, then blobs by digest. Whoever holds
+Locks are taken in one order everywhere: repositories by id, blobs by digest, manifests by
+repository and digest, and at the end of the transaction what is put up for review. Whoever holds
 a blob's row must not ask for a repository's.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, bindparam, or_
 from sqlmodel import Session, col, select
 
 from fleetwide.errors import Conflict, NotFound
@@ -18,6 +19,15 @@ from fleetwide.store.upserts import add_new
 
 AFTER_ALL = "~"
 """Sorts behind every character that a repository's name may have."""
+# Built once, since nearly every request runs them.
+_NAMED = select(RepositoryRow).where(RepositoryRow.name == bindparam("name"))
+# Weaker than FOR UPDATE: rows that refer to it may be inserted meanwhile.
+_LOCKED = (
+    select(RepositoryRow)
+    .where(RepositoryRow.id == bindparam("number"))
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
 
 
 def find(session: Session, name: str) -> RepositoryRow | None:
@@ -64,10 +74,7 @@ def lock(session: Session, repository: RepositoryRow) -> RepositoryRow:
         NotFound: it was deleted meanwhile.
     """
     session.flush()
-    query = select(RepositoryRow).where(RepositoryRow.id == repository.id)
-    # Weaker than FOR UPDATE: rows that refer to it may be inserted meanwhile.
-    query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
-    row = session.exec(query).first()
+    row = session.exec(_LOCKED, params={"number": repository.id}).first()
     if row is None:
         raise NotFound(f"there is no repository {repository.name}")
     return row
@@ -137,7 +144,7 @@ def told(
 
 
 def _any(session: Session, name: str) -> RepositoryRow | None:
-    return session.exec(select(RepositoryRow).where(RepositoryRow.name == name)).first()
+    return session.exec(_NAMED, params={"name": name}).first()
 
 
 def id_of(repository: RepositoryRow) -> int:

@@ -77,6 +77,8 @@ def end_tags(
     if repository is None:
         return 0
     ended = [tag for tag in tags if _is_as_judged(session, repository, tag)]
+    # Each touches its manifest, and those are locked in the order of their digests.
+    ended.sort(key=lambda tag: tag.digest)
     for tag in ended:
         registry_tags.delete(session, repository, tag.name, by=by, now=now)
     return len(ended)

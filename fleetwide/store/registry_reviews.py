@@ -1,9 +1,13 @@
-"""The queue of what may have become garbage; whoever takes a reference away puts it there."""
+"""The queue of what may have become garbage; whoever takes a reference away puts it there.
+
+Reviews are noted while a transaction goes on and written at its end, in one order: they are the
+last that it locks, so that two transactions never wait for each other over them.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from fleetwide.store.registry_tables import ReviewRow
 from fleetwide.store.upserts import insert
@@ -13,6 +17,10 @@ BLOB = "blob"
 MANIFEST = "manifest"
 NO_REPOSITORY = 0
 """A blob is of no repository."""
+KEY = ["kind", "repository_id", "digest"]
+
+_NOTED = "reviews"
+"""Where a session keeps what is to be written: cause and time by ``KEY``."""
 
 
 def enqueue(
@@ -29,47 +37,18 @@ def enqueue(
     One that waits already waits anew from now: something happened to it.
     """
     delay: timedelta = session.info["review_delay"]
-    after = now + delay
-    # In one order, so that two transactions never wait for each other.
-    ordered = sorted(set(digests))
-    for start in range(0, len(ordered), BATCH):
-        rows = [
-            {
-                "kind": kind,
-                "repository_id": repository_id,
-                "digest": digest,
-                "cause": cause,
-                "tries": 0,
-                "review_after": after,
-            }
-            for digest in ordered[start : start + BATCH]
-        ]
-        statement = insert(session, ReviewRow).values(rows)
-        session.execute(
-            statement.on_conflict_do_update(
-                index_elements=["kind", "repository_id", "digest"],
-                set_={"cause": cause, "tries": 0, "review_after": after},
-            )
-        )
+    noted = session.info.setdefault(_NOTED, {})
+    for digest in digests:
+        noted[kind, repository_id, digest] = (cause, now + delay)
 
 
-def due(session: Session, now: datetime, limit: int) -> list[ReviewRow]:
-    """What is to be looked at by now, the longest waiting first; locked until the end.
-
-    What another transaction looks at meanwhile is left out.
-    """
-    query = select(ReviewRow).where(ReviewRow.review_after <= now)
-    query = query.order_by(col(ReviewRow.review_after), col(ReviewRow.id)).limit(limit)
-    return list(session.exec(query.with_for_update(skip_locked=True)))
-
-
-def done(session: Session, row: ReviewRow) -> None:
-    """Take ``row`` off the queue."""
-    session.delete(row)
-
-
-def postpone(session: Session, row: ReviewRow, until: datetime) -> None:
-    """Look at ``row`` again at ``until``."""
-    row.review_after = until
-    row.tries += 1
-    session.add(row)
+def write_down(session: Session) -> None:
+    """Write what the transaction has noted; the last thing that it does."""
+    rows = [
+        {**dict(zip(KEY, key, strict=True)), "cause": cause, "tries": 0, "review_after": after}
+        for key, (cause, after) in sorted(session.info.pop(_NOTED, {}).items())
+    ]
+    for start in range(0, len(rows), BATCH):
+        statement = insert(session, ReviewRow).values(rows[start : start + BATCH])
+        changed = {name: statement.excluded[name] for name in ("cause", "tries", "review_after")}
+        session.execute(statement.on_conflict_do_update(index_elements=KEY, set_=changed))

@@ -104,6 +104,21 @@ class ManifestRow(SQLModel, table=True):
     last_pulled_at: datetime | None = _time(default=None)
 
 
+class PullerRow(SQLModel, table=True):
+    """Who pulled a manifest, and how often."""
+
+    __tablename__: ClassVar[Any] = "registry_puller"
+
+    repository_id: int = Field(
+        primary_key=True, sa_type=BigId, foreign_key="registry_repository.id"
+    )
+    digest: str = _name(primary_key=True)
+    name: str = _name(primary_key=True)
+    """Of the account; ``anonymous`` for whoever had none."""
+    pulls: int = Field(sa_type=BigInteger)
+    last_pulled_at: datetime = _time()
+
+
 class ManifestChildRow(SQLModel, table=True):
     """An index refers to a manifest."""
 
@@ -177,12 +192,14 @@ class ReviewRow(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     kind: str
-    """``blob`` or ``manifest``."""
+    """``blob`` and ``manifest`` are judged; ``link`` (of a blob that no longer belongs to the
+    repository) and ``revision`` (of a manifest that is gone) are decided, and left to be removed
+    from Distribution's storage."""
     repository_id: int = Field(default=0, sa_type=BigId)
     """0 for a blob, which is of no repository."""
     digest: str = _name()
     cause: str
-    """What happened: ``uploaded``, ``untagged``, ``unreferenced``, ``pushed``, ``deleted``."""
+    """What happened: ``uploaded``, ``untagged``, ``unreferenced``, ``deleted``, ``decided``."""
     tries: int = 0
     review_after: datetime = _time()
 

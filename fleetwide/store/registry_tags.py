@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import exists
+from sqlalchemy import bindparam, case, exists
 from sqlmodel import Session, col, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -12,6 +12,40 @@ from fleetwide.registry.names import check_tag
 from fleetwide.store import registry_reviews as reviews
 from fleetwide.store.registry_repositories import id_of, lock, lock_live, told
 from fleetwide.store.registry_tables import ManifestRow, RepositoryRow, TagRow
+from fleetwide.store.tables import UtcDateTime
+
+# Built once: to write a statement anew costs several times what the database needs for it.
+_moment = bindparam("moment", type_=UtcDateTime)
+_END_ONE = (
+    update(TagRow)
+    .where(
+        col(TagRow.repository_id) == bindparam("of_repository"),
+        col(TagRow.name) == bindparam("tag"),
+        col(TagRow.ended_at).is_(None),
+    )
+    .values(
+        ended_at=case((col(TagRow.started_at) > _moment, col(TagRow.started_at)), else_=_moment),
+        ended_by=bindparam("who"),
+    )
+    .returning(col(TagRow.digest))
+)
+_TAGGED = (
+    select(TagRow.id)
+    .where(
+        TagRow.repository_id == bindparam("of_repository"),
+        TagRow.digest == bindparam("manifest"),
+        col(TagRow.ended_at).is_(None),
+    )
+    .limit(1)
+)
+_TOUCH = (
+    update(ManifestRow)
+    .where(
+        col(ManifestRow.repository_id) == bindparam("of_repository"),
+        col(ManifestRow.digest) == bindparam("manifest"),
+    )
+    .values(touched_at=_moment)
+)
 
 
 def page(session: Session, repository_id: int, *, after: str = "", limit: int) -> list[TagRow]:
@@ -45,7 +79,12 @@ def history(session: Session, repository_id: int, name: str, *, limit: int) -> l
 
 def of_manifest(session: Session, repository_id: int, digest: str) -> list[TagRow]:
     """The live tags of a manifest, by name."""
-    query = _live(repository_id).where(TagRow.digest == digest)
+    return of_manifests(session, repository_id, [digest])
+
+
+def of_manifests(session: Session, repository_id: int, digests: Iterable[str]) -> list[TagRow]:
+    """The live tags of manifests, by name."""
+    query = _live(repository_id).where(col(TagRow.digest).in_(list(digests)))
     return list(session.exec(query.order_by(col(TagRow.name))))
 
 
@@ -59,33 +98,65 @@ def move(
         NotFound: the repository, or the manifest in it, does not exist.
         Conflict: the repository is being deleted.
     """
-    check_tag(name)
+    (row,) = move_all(session, repository, [name], digest, by=by, now=now)
+    return row
+
+
+def move_all(
+    session: Session,
+    repository: RepositoryRow,
+    names: Iterable[str],
+    digest: str,
+    *,
+    by: str,
+    now: datetime,
+) -> list[TagRow]:
+    """``move`` for several tags, each of ``names`` once."""
+    names = [check_tag(name) for name in dict.fromkeys(names)]
     repository = lock_live(session, repository)
     repository_id = id_of(repository)
-    if not _touch(session, repository_id, digest, now):
+    newest = {name: _newest(session, repository_id, name) for name in names}
+    lost = {row.digest for row in newest.values() if row is not None and row.ended_at is None}
+    lost.discard(digest)
+    # Manifests are locked in one order, also by who counts their pulls.
+    touched = [one for one in sorted({digest, *lost}) if _touch(session, repository_id, one, now)]
+    if digest not in touched:
         raise NotFound(f"there is no manifest {digest} in {repository.name}")
-    newest = next(iter(history(session, repository_id, name, limit=1)), None)
-    running = newest if newest is not None and newest.ended_at is None else None
-    if running is not None and running.digest == digest:
-        return running
-    # Clocks of two gateways differ; intervals must not overlap all the same.
-    start = now if newest is None else max(now, newest.ended_at or newest.started_at)
+    moved = []
+    for name, before in newest.items():
+        row = TagRow(repository_id=repository_id, name=name, digest=digest, by=by, started_at=now)
+        moved.append(_follow(session, repository, row, before))
+    review_untagged(session, repository_id, lost, now=now)
+    return moved
+
+
+def _newest(session: Session, repository_id: int, name: str) -> TagRow | None:
+    return next(iter(history(session, repository_id, name, limit=1)), None)
+
+
+def _follow(
+    session: Session, repository: RepositoryRow, row: TagRow, newest: TagRow | None
+) -> TagRow:
+    """Let ``row`` follow the tag's last interval, unless that runs and means the same."""
+    now, running = row.started_at, newest
+    if newest is not None:
+        running = newest if newest.ended_at is None else None
+        if running is not None and running.digest == row.digest:
+            return running
+        # Clocks of two gateways differ; intervals must not overlap all the same.
+        row.started_at = max(now, newest.ended_at or newest.started_at)
     if running is None:
         repository.tags += 1
         session.add(repository)
     else:
-        _end(session, running, by=by, moment=start)
+        _end(session, running, by=row.by, moment=row.started_at)
         # The next interval may only begin when this one has ended: an index sees to it.
         session.flush()
-        _touch(session, repository_id, running.digest, now)
-    row = TagRow(repository_id=repository_id, name=name, digest=digest, by=by, started_at=start)
     session.add(row)
     session.flush()
     before = running.digest if running is not None else ""
-    if running is not None:
-        review_untagged(session, repository_id, [before], now=now)
-    data = {"digest": digest, "tag": name, "by": by, "before": before}
-    told(session, repository.name, "tag-moved", f"{name} means {digest}", at=now, **data)
+    data = {"digest": row.digest, "tag": row.name, "by": row.by, "before": before}
+    told(session, repository.name, "tag-moved", f"{row.name} means {row.digest}", at=now, **data)
     return row
 
 
@@ -94,12 +165,17 @@ def delete(
 ) -> bool:
     """End the tag; False when there is none. Its manifest stays until garbage collection."""
     repository = lock(session, repository)
-    row = live(session, id_of(repository), name)
-    if row is None:
+    repository_id = id_of(repository)
+    values = {"of_repository": repository_id, "tag": name, "moment": now, "who": by}
+    digest = session.connection().execute(_END_ONE, values).scalar()
+    if digest is None:
         return False
-    end_all(session, repository, [row], by=by, now=now)
-    _touch(session, id_of(repository), row.digest, now)
-    review_untagged(session, id_of(repository), [row.digest], now=now)
+    _tell_deleted(session, repository, name, digest, by=by, now=now)
+    repository.tags -= 1
+    session.add(repository)
+    if not session.connection().execute(_TAGGED, values | {"manifest": digest}).first():
+        _touch(session, repository_id, digest, now)
+        reviews.enqueue(session, reviews.MANIFEST, repository_id, [digest], "untagged", now=now)
     return True
 
 
@@ -109,8 +185,7 @@ def end_all(
     """End live tags of a repository that the caller has locked."""
     for row in rows:
         _end(session, row, by=by, moment=max(now, row.started_at))
-        data = {"digest": row.digest, "tag": row.name, "by": by}
-        told(session, repository.name, "tag-deleted", f"{row.name} was deleted", at=now, **data)
+        _tell_deleted(session, repository, row.name, row.digest, by=by, now=now)
     repository.tags -= len(rows)
     session.add(repository)
 
@@ -140,6 +215,13 @@ def _live(repository_id: int) -> SelectOfScalar[TagRow]:
     )
 
 
+def _tell_deleted(
+    session: Session, repository: RepositoryRow, name: str, digest: str, *, by: str, now: datetime
+) -> None:
+    data = {"digest": digest, "tag": name, "by": by}
+    told(session, repository.name, "tag-deleted", f"{name} was deleted", at=now, **data)
+
+
 def _end(session: Session, row: TagRow, *, by: str, moment: datetime) -> None:
     row.ended_at = moment
     row.ended_by = by
@@ -147,10 +229,5 @@ def _end(session: Session, row: TagRow, *, by: str, moment: datetime) -> None:
 
 
 def _touch(session: Session, repository_id: int, digest: str, now: datetime) -> bool:
-    result = session.exec(
-        update(ManifestRow)
-        .where(col(ManifestRow.repository_id) == repository_id, col(ManifestRow.digest) == digest)
-        .values(touched_at=now)
-        .execution_options(synchronize_session=False)
-    )
-    return result.rowcount > 0
+    values = {"of_repository": repository_id, "manifest": digest, "moment": now}
+    return session.connection().execute(_TOUCH, values).rowcount > 0

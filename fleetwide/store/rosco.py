@@ -18,7 +18,6 @@ from fleetwide.store.tables import (
     ArtifactRow,
     BakeRow,
     ChannelRow,
-    EventRow,
     ImageRow,
     OSReleaseRow,
 )
@@ -101,12 +100,11 @@ def forget(session: Session, row: BakeRow, *, now: datetime) -> None:
 
 def is_forgotten(session: Session, bake_key: str) -> bool:
     """Whether a bake was forgotten and not made since."""
-    query = select(EventRow.at).where(
-        EventRow.subject == _subject(bake_key), EventRow.kind == FORGOTTEN
-    )
-    at = session.exec(query.order_by(col(EventRow.seq).desc())).first()
+    found = events.latest(session, FORGOTTEN, subject=_subject(bake_key))
     done = last_success(session, bake_key)
-    return at is not None and (done is None or done.finished_at is None or done.finished_at < at)
+    return any(
+        done is None or done.finished_at is None or done.finished_at < one.at for one in found
+    )
 
 
 def _subject(bake_key: str) -> str:

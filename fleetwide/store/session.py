@@ -7,6 +7,8 @@ from datetime import timedelta
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from fleetwide.settings import Settings
+from fleetwide.store import registry_reviews
 from fleetwide.store.engine import open_engine
 
 REVIEW_DELAY = timedelta(hours=24)
@@ -34,6 +36,17 @@ class Store:
     def open(cls, database_url: str, review_delay: timedelta = REVIEW_DELAY) -> "Store":
         return cls(open_engine(database_url), review_delay)
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Store":
+        """The store of a process: whatever it writes, it does so by the settings.
+
+        Nothing is removed within a lease of being touched, however short reviews may wait: a push
+        relies on what it touched before any manifest or membership tells of it.
+        """
+        url = settings.database_url.get_secret_value()
+        lease = timedelta(seconds=settings.registry_lease_seconds)
+        return cls.open(url, max(timedelta(hours=settings.registry_review_hours), lease))
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that sees one snapshot and changes nothing."""
@@ -45,6 +58,8 @@ class Store:
         """A transaction that commits at the end of the block, or rolls back on any exception."""
         with self._session(self._writer) as session, session.begin():
             yield session
+            session.flush()
+            registry_reviews.write_down(session)
 
     def _session(self, engine: Engine) -> Session:
         return Session(engine, expire_on_commit=False, info=self._info)

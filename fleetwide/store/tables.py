@@ -7,7 +7,16 @@ run id, so that a row can always be traced to the history that wrote it.
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, Integer, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    FetchedValue,
+    Index,
+    Integer,
+    UniqueConstraint,
+)
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -292,9 +301,10 @@ class WaiterRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """Append-only: ``seq`` is the cursor of every stream."""
+    """Append-only: ``seq`` is the cursor of every stream; ``events`` says in which order."""
 
     __tablename__: ClassVar[Any] = "event"
+    __table_args__ = (Index("ix_event_order", "xid", "seq"),)
 
     seq: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     at: datetime = _time()
@@ -304,3 +314,10 @@ class EventRow(SQLModel, table=True):
     kind: str
     message: str
     data: dict[str, Any] = _json(default_factory=dict)
+    xid: int | None = Field(
+        default=None,
+        sa_type=BigInteger,
+        nullable=False,
+        sa_column_kwargs={"server_default": FetchedValue()},
+    )
+    """Number of the transaction that wrote it, given by the database; 0 on SQLite."""

@@ -136,7 +136,8 @@ def index_image(store: Store) -> None:
         row = registry_repositories.ensure(session, reference.repository, by="tests", now=now)
         registry_blobs.admit(session, row, digest_of(config), len(config), now=now, lease_until=now)
         parsed = parse_manifest(manifest, MANIFEST_TYPE)
-        registry_manifests.record(session, row, parsed, tags=[reference.tag], by="tests", now=now)
+        push = registry_manifests.Push(by="tests", at=now, tags=[reference.tag])
+        registry_manifests.record(session, row, parsed, push)
 
 
 def settings_for(folder: Path, temporal_address: str, registry_url: str) -> Settings:

@@ -52,6 +52,7 @@ def fleetwide(
         "batch",
         "host",
         "registry",
+        "registry_gc",
         "registry_quota",
         "registry_retention",
         "registry_tags",

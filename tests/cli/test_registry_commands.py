@@ -10,6 +10,7 @@ import pytest
 
 from fleetwide.cli import main
 from fleetwide.client import Client
+from fleetwide.store import registry_pulls
 from fleetwide.store.session import Store
 from tests.bare_api import bare_api
 from tests.registry_index import NOW, image, push, upload
@@ -39,6 +40,8 @@ def cli(
             upload(store, name, "config", "a", "b")
             push(store, name, A, tags=["1.0", "latest"])
             push(store, name, B, tags=["2.0", "latest"], now=NOW + timedelta(hours=1))
+        with store.write() as session:
+            registry_pulls.note(session, {(1, B.digest, "deployer"): 7}, NOW)
         store.engine.dispose()
 
         def run(*arguments: str) -> tuple[int, str, str]:
@@ -64,6 +67,9 @@ def test_an_image_with_its_layers(cli: Cli) -> None:
     assert code == 0
     assert "2.0, latest" in out
     assert "8 B, 8 B shared with others" in out
+    (pulled,) = (line.split() for line in out.splitlines() if "deployer" in line)
+    assert pulled[:2] == ["deployer", "7"]
+    assert "deployer" not in cli("show", "apps/x:1.0")[1]
     assert json.loads(cli("show", f"apps/x@{B.digest}", "-o", "json")[1])["digest"] == B.digest
     assert cli("show", "apps/x:none")[0] == 4
     assert cli("show", "Apps")[0] == 3

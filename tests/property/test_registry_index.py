@@ -93,7 +93,7 @@ class Index(RuleBasedStateMachine):
             with self.store.write() as session:
                 row = self._row(session)
                 ordered = sorted(wanted)
-                manifests.record(session, row, parsed, tags=ordered, by="me", now=self.now)
+                manifests.record(session, row, parsed, manifests.Push("me", self.now, ordered))
         except ReferencesUnknown as error:
             assert set(error.digests) == needs - here
             return

@@ -59,11 +59,11 @@ def test_the_registry_has_no_descriptor_cache_and_deletes() -> None:
 
 
 def test_the_front_door_stands_before_gateway_and_distribution() -> None:
-    plan = derive(CONFIG, Surroundings(Path("/srv/state"), "unix:///x", Path("/bin")))
+    plan = derive(CONFIG, Surroundings(STATE, "unix:///x", Path("/bin")))
     text = front_door_config(plan, "root")
     assert "listen 127.0.0.1:5050" in text
     assert "server 127.0.0.1:5051" in text
     assert "server 127.0.0.1:5052" in text
     assert "user root;" in text
-    assert "alias /srv/state/registry/docker/registry/v2/blobs/;" in text
+    assert 'alias "/srv/my state/registry/docker/registry/v2/blobs/";' in text
     assert "user root;" not in front_door_config(plan, None)

@@ -23,12 +23,12 @@ def test_everything_of_nginx_lies_in_its_folder() -> None:
     text = nginx_config(PLAN)
     folders = [line for line in text.splitlines() if "_temp_path" in line or "pid " in line]
     assert len(folders) == 6
-    assert all(" /var/lib/fleetwide/nginx/" in line for line in folders)
+    assert all(' "/var/lib/fleetwide/nginx/' in line for line in folders)
 
 
 def test_blobs_are_read_from_files_only_where_they_are_files() -> None:
     assert f"location {BLOBS}" in nginx_config(PLAN)
-    assert "alias /var/lib/fleetwide/registry/docker/registry/v2/blobs/;" in nginx_config(PLAN)
+    assert 'alias "/var/lib/fleetwide/registry/docker/registry/v2/blobs/";' in nginx_config(PLAN)
     assert BLOBS not in nginx_config(replace(PLAN, storage=None))
 
 
@@ -65,8 +65,11 @@ def test_braces_are_balanced() -> None:
         {"distribution": ()},
         {"distribution": ("127.0.0.1:5052", "x y:1")},
         {"folder": Path("relative")},
-        {"folder": Path("/var/a;b")},
-        {"storage": Path("/var/{x}")},
+        {"folder": Path('/var/a"; user root; "')},
+        {"folder": Path("/var/a\nb")},
+        {"folder": Path("/var/\udcff")},
+        {"storage": Path("/var/$host")},
+        {"storage": Path("/var/a\\")},
         {"user": "root; daemon on"},
         {"certificate": Path("/etc/c.pem")},
         {"certificate_key": Path("/etc/k.pem")},

@@ -87,7 +87,7 @@ def test_of_two_pushes_of_one_immutable_tag_one_wins(store: Store) -> None:
             with store.write() as session:
                 row = repositories.require(session, "apps/x")
                 check_tags(session, row, ["1.0"], parsed.digest, BUILT_IN, by="ci")
-                manifests.record(session, row, parsed, tags=["1.0"], by="ci", now=NOW)
+                manifests.record(session, row, parsed, manifests.Push("ci", NOW, ["1.0"]))
             outcomes.append("pushed")
         except Denied:
             outcomes.append("denied")

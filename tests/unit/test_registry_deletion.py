@@ -7,10 +7,9 @@ import pytest
 from sqlmodel import select
 
 from fleetwide.errors import Conflict, NotFound
-from fleetwide.store import events
+from fleetwide.store import events, registry_gc
 from fleetwide.store import registry_deletion as deletion
 from fleetwide.store import registry_repositories as repositories
-from fleetwide.store import registry_reviews as reviews
 from fleetwide.store import registry_tags as tags
 from fleetwide.store.registry_repositories import id_of
 from fleetwide.store.registry_retention import end_tags, facts_page, live_tags, tag_times
@@ -64,7 +63,7 @@ def test_a_repository_goes_batch_by_batch_and_its_name_is_free_again(store: Stor
         deletion.finish(session, NAME, by="ana", now=NOW)
     with store.write() as session:
         assert deletion.find_any(session, NAME) is None
-        waiting = reviews.due(session, NOW + DAYS, 100)
+        waiting = registry_gc.due(session, NOW + DAYS, 100)
         assert {row.digest for row in waiting} == {blob("config"), blob("a"), blob("b")}
         row = repositories.ensure(session, NAME, by="eva", now=NOW)
         assert (row.tags, row.manifests, row.size, row.owner) == (0, 0, 0, "eva")

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, select
 
 from fleetwide.errors import Conflict, NotFound
 from fleetwide.registry.names import RepositoryNameInvalid, TagInvalid
-from fleetwide.store import events
+from fleetwide.settings import Settings
+from fleetwide.store import events, registry_gc
 from fleetwide.store import registry_blobs as blobs
 from fleetwide.store import registry_manifests as manifests
 from fleetwide.store import registry_pulls as pulls
@@ -55,7 +57,7 @@ def repository(session: Session, name: str = "apps/x") -> RepositoryRow:
 def waiting(store: Store, after: timedelta = 2 * DAY) -> set[tuple[str, str, str]]:
     with store.write() as session:
         return {
-            (row.kind, row.digest, row.cause) for row in reviews.due(session, NOW + after, 1000)
+            (row.kind, row.digest, row.cause) for row in registry_gc.due(session, NOW + after, 1000)
         }
 
 
@@ -113,7 +115,7 @@ def test_a_repository_that_is_being_deleted_is_not_there(filled: Store) -> None:
         with pytest.raises(Conflict):
             tags.move(session, row, "one", B.digest, by="me", now=NOW)
         with pytest.raises(Conflict):
-            manifests.record(session, row, A, tags=[], by="me", now=NOW)
+            manifests.record(session, row, A, manifests.Push("me", NOW))
         with pytest.raises(Conflict):
             blobs.admit(session, row, blob("c"), 1, now=NOW, lease_until=NOW)
         assert manifests.delete(session, row, A.digest, by="me", now=NOW)
@@ -340,32 +342,50 @@ def test_a_blob_that_a_manifest_needs_is_not_taken_away(filled: Store) -> None:
 def test_a_review_waits_for_the_store_s_delay_and_anew_when_something_happens(
     database_url: str,
 ) -> None:
-    store = Store.open(database_url, review_delay=HOUR)
+    settings = Settings(database_url=SecretStr(database_url), registry_review_hours=1)
+    store = Store.from_settings(settings)
     try:
-        with store.write() as session:
-            for minutes in (0, 30):
+        for minutes in (0, 30):
+            with store.write() as session:
                 now = NOW + timedelta(minutes=minutes)
                 reviews.enqueue(session, reviews.BLOB, 0, [blob("a")], "uploaded", now=now)
-            assert reviews.due(session, NOW + timedelta(minutes=89), 9) == []
-            (row,) = reviews.due(session, NOW + timedelta(minutes=90), 9)
-            reviews.postpone(session, row, NOW + DAY)
-            assert reviews.due(session, NOW + timedelta(minutes=90), 9) == []
-            (row,) = reviews.due(session, NOW + DAY, 9)
-            assert row.tries == 1
-            reviews.done(session, row)
-            assert reviews.due(session, NOW + DAY, 9) == []
+        with store.read() as session:
+            assert registry_gc.due(session, NOW + timedelta(minutes=89), 9) == []
+            (row,) = registry_gc.due(session, NOW + timedelta(minutes=90), 9)
+        assert (row.digest, row.cause, row.tries) == (blob("a"), "uploaded", 0)
     finally:
         store.engine.dispose()
 
 
 def test_pulls_are_added_and_those_of_lost_manifests_passed_over(filled: Store) -> None:
-    for _ in range(2):
+    counts = {
+        (1, A.digest, "anonymous"): 1,
+        (1, A.digest, "ci"): 3,
+        (1, B.digest, "ci"): 9,
+        (1, blob("gone"), "ci"): 1,
+    }
+    for hours in (1, 2):
         with filled.write() as session:
-            pulls.note(session, {(1, A.digest): 3, (1, blob("gone")): 1}, NOW + HOUR)
+            pulls.note(session, counts, NOW + hours * HOUR)
     with filled.read() as session:
         row = manifests.find(session, 1, A.digest)
         assert row is not None
-        assert (row.pulls, row.last_pulled_at) == (6, NOW + HOUR)
+        assert (row.pulls, row.last_pulled_at) == (8, NOW + 2 * HOUR)
+        callers = pulls.pullers(session, 1, A.digest, limit=9)
+        assert [(one.name, one.pulls) for one in callers] == [("ci", 6), ("anonymous", 2)]
+        assert {one.last_pulled_at for one in callers} == {NOW + 2 * HOUR}
+        assert [one.name for one in pulls.pullers(session, 1, A.digest, limit=1)] == ["ci"]
+        assert pulls.pullers(session, 1, blob("gone"), limit=9) == []
+
+
+def test_who_pulled_a_manifest_is_forgotten_with_it(filled: Store) -> None:
+    with filled.write() as session:
+        pulls.note(session, {(1, A.digest, "ci"): 1, (1, B.digest, "ci"): 1}, NOW)
+    with filled.write() as session:
+        manifests.delete(session, repository(session), A.digest, by="me", now=NOW)
+    with filled.read() as session:
+        assert pulls.pullers(session, 1, A.digest, limit=9) == []
+        assert len(pulls.pullers(session, 1, B.digest, limit=9)) == 1
 
 
 def test_every_change_is_told_in_the_outbox(filled: Store) -> None:

@@ -39,7 +39,7 @@ def id_in(store: Store, name: str) -> int:
 def test_tags_come_with_their_images_page_by_page(store: Store) -> None:
     number = id_in(store, "apps/x")
     with store.write() as session:
-        registry_pulls.note(session, {(number, A.digest): 3}, NOW)
+        registry_pulls.note(session, {(number, A.digest, "ci"): 3}, NOW)
     with store.read() as session:
         first = visibility.tagged_images(session, number, limit=2)
         rest = visibility.tagged_images(session, number, after=first[-1].name, limit=2)

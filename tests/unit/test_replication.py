@@ -1,6 +1,6 @@
-"""What is copied where, in which order, and which events are believed to be all."""
+"""What is copied where, and in which order."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import ValidationError
@@ -13,7 +13,6 @@ from fleetwide.registry.replication import (
     Node,
     copy_order,
     regions_of,
-    settled,
     upstream_of,
     wanted_by_event,
 )
@@ -84,14 +83,6 @@ def test_nobody_can_make_the_order_endless() -> None:
         copy_order("0", lambda one: Node(one, children=(f"{int(one) + 1}",)))
     circle = {"a": Node("a", children=("b",)), "b": Node("b", referrers=("a",))}
     assert sorted(copy_order("a", circle.get)) == ["a", "b"]
-
-
-def test_behind_a_fresh_gap_somebody_may_still_be_at_work() -> None:
-    old = NOW - timedelta(minutes=1)
-    assert settled([(5, NOW), (6, NOW), (8, NOW)], 4, NOW) == 2
-    assert settled([(7, NOW)], 4, NOW) == 0
-    assert settled([(5, old), (8, old), (9, NOW)], 4, NOW) == 3
-    assert settled([], 4, NOW) == 0
 
 
 def test_only_pushes_and_moved_tags_concern_other_regions() -> None:

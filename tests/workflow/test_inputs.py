@@ -41,7 +41,7 @@ async def failure(client: Client, type_: str, *arguments: Any) -> ApplicationErr
     assert isinstance(cause, ApplicationError)
     assert cause.failure is not None
     assert cause.failure.stack_trace == ""
-    assert len(cause.message) < 300
+    assert len(cause.message) < 500
     return cause
 
 

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from sqlmodel import select
 
-from fleetwide.store.registry_tables import BlobRow, ManifestRow, RepositoryBlobRow
+from fleetwide.store.registry_tables import BlobRow, ManifestRow, PullerRow, RepositoryBlobRow
 from tests.conformance.client import Registry, is_error, with_query
 from tests.oci_objects import MANIFEST, digest_of, image, index
 from tests.registry_stack import Stack, StackOptions, registry_stack
@@ -254,9 +254,11 @@ def test_pulls_are_written_down_also_when_the_gateway_ends(own: Stack) -> None:
     store = own.store()
     with store.read() as session:
         row = session.exec(select(ManifestRow)).one()
+        caller = session.exec(select(PullerRow)).one()
     store.engine.dispose()
     assert row.pulls == 3
     assert row.last_pulled_at is not None
+    assert (caller.name, caller.pulls) == ("anonymous", 3)
 
 
 def test_without_distribution_pulls_go_on_and_uploads_are_to_be_tried_again(own: Stack) -> None:

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from fleetwide.registry.manifests import parse_manifest
 from fleetwide.registry.oci import CONFIG_TYPE, MANIFEST_TYPE
+from fleetwide.store import registry_pulls
 from fleetwide.store.session import Store
 from tests.bare_api import bare_api
 from tests.registry_index import NOW, descriptor, image, index, push, upload
@@ -33,6 +34,8 @@ def http(tmp_path: Path) -> Iterator[TestClient]:
         }
         hostile = parse_manifest(json.dumps(document).encode(), MANIFEST_TYPE)
         push(store, "apps/x", hostile, tags=["hostile"], now=NOW)
+        with store.write() as session:
+            registry_pulls.note(session, {(1, A.digest, MARKUP): 7}, NOW)
         store.engine.dispose()
         yield client
 
@@ -52,6 +55,8 @@ def test_from_the_list_to_the_image_by_links(http: TestClient) -> None:
     shown = page(http, "/image", name="apps/x", reference="1.0")
     assert A.digest in shown
     assert "History of the tag" in shown
+    assert "Pulled by" in shown
+    assert MARKUP not in shown
     assert A.digest[:19] in page(http, "/image", name="apps/x", reference="all")
     assert "Images of this index" in page(http, "/image", name="apps/x", reference="all")
     assert "History of the tag" not in page(http, "/image", name="apps/x", reference=A.digest)

@@ -1,6 +1,8 @@
 """Distribution's storage in a folder and in a bucket: the same layout, the same answers."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -9,6 +11,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from fleetwide.errors import InvalidInput, ObjectStoreUnavailable
 from fleetwide.providers.registry_storage import RegistryStorage, hash_blob, open_registry_storage
+from fleetwide.providers.registry_trees import FolderTree
 from fleetwide.registry.names import RepositoryNameInvalid
 from fleetwide.settings import Settings
 from tests.registry_index import blob
@@ -140,6 +143,25 @@ def test_a_storage_that_does_not_answer_is_told(tmp_path: Path) -> None:
     (tmp_path / "it").write_text("a file")
     with pytest.raises(ObjectStoreUnavailable):
         storage.put_blob(A, [b"a"])
+
+
+def test_a_write_outlasts_the_removal_of_its_empty_folder(tmp_path: Path) -> None:
+    tree, written = FolderTree(tmp_path), threading.Event()
+
+    def remove() -> None:
+        while not written.is_set():
+            tree.remove("some/deep/folder/link")
+            tree.remove_empty("some")
+
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(remove) for _ in range(2)]
+        try:
+            for _ in range(1000):
+                tree.write("some/deep/folder/link", [b"x"])
+        finally:
+            written.set()
+        for job in jobs:
+            job.result()
 
 
 @pytest.mark.parametrize("place", ["here", "file://host/x", "s3:", "http://x/y"])

@@ -13,7 +13,6 @@ from fleetwide.store import migrate
 from fleetwide.store import registry_blobs as blobs
 from fleetwide.store import registry_manifests as manifests
 from fleetwide.store import registry_repositories as repositories
-from fleetwide.store import registry_reviews as reviews
 from fleetwide.store import registry_tags as tags
 from fleetwide.store.registry_manifests import ReferencesUnknown
 from fleetwide.store.registry_tables import (
@@ -265,25 +264,6 @@ def test_a_repository_that_begins_to_be_deleted_takes_no_push_any_more(store: St
     with store.read() as session:
         found = manifests.find(session, 1, A.digest)
     assert (found is not None) == (pushed is None)
-
-
-def test_a_review_is_looked_at_by_one_at_a_time(store: Store) -> None:
-    """On SQLite the second waits for the first; on PostgreSQL it gets others."""
-    with store.write() as session:
-        session.exec(update(BlobRow).values(version=1))
-        wanted = [blob(f"review {number}") for number in range(40)]
-        reviews.enqueue(session, reviews.BLOB, 0, wanted, "deleted", now=NOW)
-
-    def look() -> list[str]:
-        seen = []
-        with store.write() as session:
-            for row in reviews.due(session, NOW + timedelta(days=2), 15):
-                seen.append(row.digest)
-                reviews.done(session, row)
-        return seen
-
-    seen = [digest for part in side_by_side(look, look, look) for digest in part]
-    assert len(seen) == len(set(seen))
 
 
 def test_many_migrate_at_once(empty_database: str) -> None:

@@ -1,11 +1,16 @@
 """The hot path on both databases, and what happens when the database goes and comes back."""
 
 import asyncio
+import os
 import shutil
+import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from fleetwide.store import registry_blobs as blobs
 from fleetwide.store import registry_manifests as manifests
@@ -94,7 +99,7 @@ async def test_what_is_being_deleted_is_not_read(store: Store, reads: ManifestRe
 
 
 async def test_hostile_references_are_only_compared(store: Store, reads: ManifestReads) -> None:
-    for text in ("' OR 1=1 --", "%", "one\n", "x" * 100_000, "🎉"):
+    for text in ("' OR 1=1 --", "%", "one\n", "x" * 5_000_000, "🎉"):
         assert await reads.resolve("apps/x", text) is None
         assert await reads.resolve(text, "one") is None
 
@@ -172,5 +177,51 @@ async def test_a_server_that_is_restarted_is_found_again(postgres: Postgres) -> 
         postgres.start()
         found = await asyncio.gather(*[reads.resolve("apps/x", "one") for _ in range(20)])
         assert {one and one.digest for one in found} == {A.digest}
+    finally:
+        await reads.close()
+
+
+def _backends(postgres: Postgres, url: str) -> list[int]:
+    """The server's processes for connections to the database of that URL."""
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = %s"
+    with psycopg.connect(postgres.conninfo("postgres"), autocommit=True) as connection:
+        return [row[0] for row in connection.execute(query, (make_url(url).database,))]
+
+
+def _end(postgres: Postgres, url: str) -> None:
+    """End the only connection to a database."""
+    (pid,) = _backends(postgres, url)
+    os.kill(pid, signal.SIGTERM)
+    while pid in _backends(postgres, url):
+        time.sleep(0.01)
+
+
+async def test_a_connection_that_ends_while_nobody_asks_is_replaced(postgres: Postgres) -> None:
+    url = postgres.database(TEMPLATE)
+    reads = open_reads(url)
+    try:
+        for _ in range(3):
+            assert await reads.resolve("apps/x", "one") is None
+            await asyncio.to_thread(_end, postgres, url)
+    finally:
+        await reads.close()
+
+
+async def test_a_server_that_hangs_holds_up_nobody_else(postgres: Postgres) -> None:
+    url = postgres.database(TEMPLATE)
+    reads = open_reads(url)
+    try:
+        assert await reads.resolve("apps/x", "one") is None
+        (pid,) = _backends(postgres, url)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            hanging = asyncio.create_task(reads.resolve("apps/x", "one"))
+            await asyncio.sleep(0)
+            assert await reads.resolve("apps/x", "one") is None
+            with pytest.raises(IndexUnavailable):
+                await hanging
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert await reads.resolve("apps/x", "one") is None
     finally:
         await reads.close()

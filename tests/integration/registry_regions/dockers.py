@@ -1,6 +1,9 @@
-"""Docker daemons of a test's own: other data, no bridge, no firewall rules."""
+"""Docker daemons of a test's own: other data, a bridge of their own, no firewall rules."""
 
+import fcntl
+import secrets
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -8,31 +11,45 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 START_SECONDS = 40
+ADD_BRIDGE, DELETE_BRIDGE, SET_FLAGS = 0x89A0, 0x89A1, 0x8914
+"""Linux's calls for network interfaces (SIOCBRADDBR, SIOCBRDELBR, SIOCSIFFLAGS)."""
 
 
 @contextmanager
 def own_dockerd(folder: Path) -> Iterator[str]:
     """The URL of its socket."""
     url = f"unix://{folder}/docker.sock"
-    command = [
+    words = [
         "dockerd",
         *("--data-root", folder / "data"),
         *("--exec-root", folder / "exec"),
         *("--pidfile", folder / "pid"),
         *("--host", url),
-        *("--bridge", "none"),
         *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
     ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(word) for word in command], stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        _await(url, process, folder / "log")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
+    with _own_bridge() as bridge, (folder / "log").open("wb") as log:
+        command = [*map(str, words), "--bridge", bridge]
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            _await(url, process, folder / "log")
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@contextmanager
+def _own_bridge() -> Iterator[str]:
+    """A bridge's name. With ``--bridge none`` a daemon deletes docker0, which is another's."""
+    name = f"fw-{secrets.token_hex(4)}"
+    with socket.socket(socket.AF_UNIX) as control:
+        fcntl.ioctl(control, ADD_BRIDGE, name.encode() + b"\0")
+        try:
+            yield name
+        finally:
+            down = struct.pack("16sH14x", name.encode(), 0)
+            fcntl.ioctl(control, SET_FLAGS, down)
+            fcntl.ioctl(control, DELETE_BRIDGE, name.encode() + b"\0")
 
 
 def _await(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

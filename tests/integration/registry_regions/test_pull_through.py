@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -186,6 +187,23 @@ def test_nobody_pushes_into_a_mirror(client: RegistryClient, mirror: Stack) -> N
         assert answer.status_code == 403
         assert answer.json()["errors"][0]["code"] == "DENIED"
     push(Place(client, "mirrored/own"), made, "1")
+
+
+def test_a_file_that_goes_wrong_keeps_nobody_from_pulling(
+    there: Place, client: RegistryClient, mirror: Stack
+) -> None:
+    made, own = image(), image()
+    push(there, made, "1.0")
+    kept = Place(client, "apps/own")
+    push(kept, own, "1.0")
+    file = Path(mirror.environment["FLEETWIDE_REGISTRY_REGIONS"])
+    right = file.read_text()
+    file.write_text("upstreams: [")
+    try:
+        assert_whole(kept, own)
+        assert_whole(Place(client, f"mirror/{name_of(there)}"), made)
+    finally:
+        file.write_text(right)
 
 
 def test_a_fetch_that_breaks_off_leaves_nothing_and_is_made_again(

@@ -171,5 +171,5 @@ async def test_a_killed_worker_goes_on_where_it_was(
     assert there.tag("big") == made.digest
     # What lay there when the worker was killed did not travel again.
     assert outcome.bytes_sent <= sum(len(one) for one in made.blobs)
-    second.terminate()
+    second.kill()
     second.wait()
