@@ -1,5 +1,7 @@
 """Pre-heat: which hosts, and what each of them does to have an image."""
 
+from datetime import UTC, datetime, timedelta
+
 from temporalio import activity
 
 from activities.progress import heartbeat
@@ -15,8 +17,11 @@ from fleetwide.providers.progress import Throttled
 from fleetwide.providers.registry_peers import loopback_mirror
 from fleetwide.registry.preheat import choose_hosts
 from fleetwide.registry.references import ImageReference, parse_reference
-from fleetwide.store import hosts
+from fleetwide.store import hosts, registry_preheats
 from fleetwide.store.session import Store
+
+RIGHTS_LAST = timedelta(hours=12)
+"""Longer than a pre-heat takes; one that is killed leaves its rights for as long as this."""
 
 
 class PreheatPlanActivities:
@@ -28,7 +33,7 @@ class PreheatPlanActivities:
 
     @activity.defn(name="preheat.plan")
     def plan_preheat(self, spec: PreheatSpec) -> PreheatPlan:
-        """Pin the image and choose the hosts.
+        """Pin the image, choose the hosts, and let them pull it until ``take_rights``.
 
         Raises:
             ImageNotFound: there is no such image.
@@ -36,14 +41,36 @@ class PreheatPlanActivities:
         """
         reference = parse_reference(spec.reference, "reference")
         digest = self.images.resolve(reference)
-        with self.store.read() as session:
+        now = datetime.now(UTC)
+        with self.store.write() as session:
             active = {
                 row.host_id: row.labels
                 for row in hosts.listing(session)
                 if row.state == HostState.ACTIVE
             }
-        chosen = choose_hosts(active, spec, digest)
+            chosen = choose_hosts(active, spec, digest)
+            registry_preheats.grant(
+                session,
+                _run_by(),
+                reference,
+                chosen,
+                now=now,
+                until=now + RIGHTS_LAST,
+            )
         return PreheatPlan(repository=reference.repository, digest=digest, hosts=chosen)
+
+    @activity.defn(name="preheat.take_rights")
+    def take_rights(self) -> None:
+        """End what the hosts may pull for the pre-heat that asks."""
+        with self.store.write() as session:
+            registry_preheats.revoke(session, _run_by())
+
+
+def _run_by() -> str:
+    """The workflow that the rights are of."""
+    found = activity.info().workflow_id
+    assert found is not None
+    return found
 
 
 class HostPreheatActivities:

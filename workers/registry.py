@@ -89,6 +89,7 @@ def control_activities(
         containers.disconnect_host,
         containers.remove_host,
         preheats.plan_preheat,
+        preheats.take_rights,
         releases.reserve_release,
         releases.find_unchanged,
         releases.find_release,

@@ -20,7 +20,8 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.registry.preheat import Spread, Step
     from fleetwide.temporal import search_attributes as attributes
 
-from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
+from workflows.baseos_steps import book
+from workflows.running import stop_if_cancelled, to_the_end
 
 HOST_LIMIT = timedelta(hours=1)
 HOST_HEARTBEAT = timedelta(seconds=30)
@@ -38,13 +39,16 @@ class ImagePreheat:
 
     @workflow.run
     async def run(self, spec: PreheatSpec) -> PreheatOutcome:
-        plan: PreheatPlan = await workflow.execute_activity_method(
-            PreheatPlanActivities.plan_preheat,
-            spec,
-            start_to_close_timeout=BOOKING_TIMEOUT,
-            retry_policy=PERSISTENT,
-            summary="pin the image and choose the hosts",
-        )
+        try:
+            plan = PreheatPlanActivities.plan_preheat
+            return await self._spread(
+                spec, await book(plan, spec, summary="pin the image and choose the hosts")
+            )
+        finally:
+            await to_the_end(_take_rights)
+
+    async def _spread(self, spec: PreheatSpec, plan: PreheatPlan) -> PreheatOutcome:
+        stop_if_cancelled()
         self.outcome = PreheatOutcome(
             reference=f"{plan.repository}@{plan.digest}", waiting=len(plan.hosts)
         )
@@ -111,6 +115,10 @@ async def _first(
         await asyncio.gather(*running, return_exceptions=True)
         raise
     return list(done), set(left)
+
+
+async def _take_rights() -> None:
+    await book(PreheatPlanActivities.take_rights, summary="end what the hosts may pull for this")
 
 
 async def _warm_host(plan: PreheatPlan, step: Step) -> WarmedHost:

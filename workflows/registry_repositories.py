@@ -1,7 +1,5 @@
 """``RepositoryDeletion``: a repository goes with all that is in it, batch by batch."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.baseos_steps import book
 from workflows.policies import BUILD_HEARTBEAT, COMPENSATION
-from workflows.running import stop_if_cancelled
+from workflows.running import stop_if_cancelled, to_the_end
 
 STORAGE = "storage"
 UNLINK_LIMIT = timedelta(hours=6)
@@ -53,7 +51,7 @@ class RepositoryDeletion:
             if is_cancelled_exception(error):
                 await self._stop()
             raise
-        await _to_the_end(self._finish)
+        await to_the_end(self._finish)
         self.result = self.result.model_copy(update={"finished": True})
         self._show("deleted")
         return self.result
@@ -104,12 +102,3 @@ class RepositoryDeletion:
     @workflow.query(description="What is gone so far")
     def status(self) -> DeletionResult:
         return self.result
-
-
-async def _to_the_end(work: Callable[[], Awaitable[None]]) -> None:
-    """Do the work also when a cancel comes meanwhile: there is nothing left to keep."""
-    task = asyncio.ensure_future(work())
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task

@@ -1,6 +1,7 @@
-"""Steps that container tasks and batch jobs share: ask for a host, run there, book the end."""
+"""Steps that workflows share: ask for a host, run there, book the end, also when cancelled."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from temporalio import workflow
@@ -47,6 +48,15 @@ def stop_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+async def to_the_end(work: Callable[[], Awaitable[None]]) -> None:
+    """Do the work also when a cancel comes meanwhile: what it is for has ended already."""
+    task = asyncio.ensure_future(work())
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
 
 
 async def place(header: JobHeader, wanted: list[AttemptRequest]) -> list[Placement]:

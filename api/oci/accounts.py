@@ -70,7 +70,7 @@ class Accounts:
 
     def _host_grants(self, host_id: str) -> list[Grant]:
         with self._store.read() as session:
-            return registry_accounts.host_grants(session, host_id)
+            return registry_accounts.host_grants(session, host_id, now=datetime.now(UTC))
 
     async def anonymous(self) -> Account | None:
         """What stands for requests without credentials; None when there are none allowed."""

@@ -16,7 +16,7 @@ from fleetwide.models.registry_access import (
     kind_of,
 )
 from fleetwide.registry.accounts import Account
-from fleetwide.store import events
+from fleetwide.store import events, registry_preheats
 from fleetwide.store.registry_tables import RegistryAccountRow
 from fleetwide.store.tables import AttemptRow, JobRow
 
@@ -164,8 +164,8 @@ def note_used(session: Session, name: str, now: datetime, before: datetime) -> N
     )
 
 
-def host_grants(session: Session, host_id: str) -> list[Grant]:
-    """What a container host may pull: the repositories of images of its reserved attempts."""
+def host_grants(session: Session, host_id: str, *, now: datetime) -> list[Grant]:
+    """What a container host may pull: images of its reserved attempts, and of pre-heats."""
     images = session.exec(
         select(JobRow.image)
         .join(AttemptRow, col(AttemptRow.job_id) == col(JobRow.id))
@@ -173,6 +173,7 @@ def host_grants(session: Session, host_id: str) -> list[Grant]:
         .distinct()
     )
     repositories = {image.partition("@")[0] for image in images} - {""}
+    repositories |= registry_preheats.repositories(session, host_id, now=now)
     return [Grant(repositories=name, actions=[Action.PULL]) for name in sorted(repositories)]
 
 

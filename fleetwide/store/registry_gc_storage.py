@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, tuple_
 from sqlmodel import Session, col, delete, select
@@ -80,9 +81,11 @@ def _links(session: Session, digests: Collection[str]) -> list[tuple[int, str, s
 
 def _forget(session: Session, done: list[tuple[str, int, str]]) -> None:
     """Take reviews off the queue, in the order in which everybody writes them."""
-    names = ("of_kind", "of_repository", "of_digest")
-    if done:
-        rows = [dict(zip(names, one, strict=True)) for one in sorted(done)]
+    rows: list[dict[str, Any]] = [
+        {"of_kind": kind, "of_repository": number, "of_digest": digest}
+        for kind, number, digest in sorted(done)
+    ]
+    if rows:
         session.connection().execute(_FORGET, rows)
 
 

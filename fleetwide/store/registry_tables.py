@@ -245,3 +245,19 @@ class ReplicaRow(SQLModel, table=True):
     message: str = ""
     workflow_id: str = ""
     updated_at: datetime = _time()
+
+
+class PreheatRightRow(SQLModel, table=True):
+    """A host may pull a repository while a pre-heat brings an image of it there."""
+
+    __tablename__: ClassVar[Any] = "registry_preheat_right"
+    __table_args__ = (
+        Index("ix_registry_preheat_right_host", "host_id"),
+        Index("ix_registry_preheat_right_until", "until"),
+    )
+
+    workflow_id: str = Field(primary_key=True)
+    host_id: str = Field(primary_key=True)
+    repository: str = _name()
+    until: datetime = _time()
+    """The pre-heat takes its rights away at its end; this ends those of one that was killed."""

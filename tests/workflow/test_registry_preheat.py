@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from api.lifecycles import failure_of
 from fleetwide.models.containers import HostSpec, host_task_queue
 from fleetwide.models.registry_preheat import PreheatOutcome, WarmedHost, WarmHost
-from fleetwide.store import hosts
+from fleetwide.store import hosts, registry_preheats
 from fleetwide.temporal.worker import WorkerRole, make_worker
 from tests.workflow.world import DIGEST, World, world
 
@@ -61,6 +61,16 @@ class Fleet:
         handle = await self.plane.start("ImagePreheat", spec, "preheat/1")
         return PreheatOutcome.model_validate(await handle.result())
 
+    def allowed(self) -> dict[str, set[str]]:
+        """What each host may pull now."""
+        now = datetime.now(UTC)
+        with self.plane.store.read() as session:
+            found = {
+                name: registry_preheats.repositories(session, name, now=now)
+                for name in self.engines
+            }
+        return {name: repositories for name, repositories in found.items() if repositories}
+
 
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
@@ -91,6 +101,7 @@ async def test_a_host_that_fails_holds_up_nobody(fleet: Fleet) -> None:
     outcome = await fleet.preheat(seeds=1)
     assert len(outcome.warm) == 7
     assert outcome.failed == {"p3": "the disk is full"}
+    assert fleet.allowed() == {}
 
 
 async def test_nobody_is_sent_again_to_a_peer_that_somebody_suspects(fleet: Fleet) -> None:
@@ -102,17 +113,19 @@ async def test_nobody_is_sent_again_to_a_peer_that_somebody_suspects(fleet: Flee
     assert len(told) == len(set(told))
 
 
-async def test_a_cancel_reaches_the_hosts(fleet: Fleet) -> None:
+async def test_a_cancel_reaches_the_hosts_and_ends_what_they_may_pull(fleet: Fleet) -> None:
     never = asyncio.Event()
     for engine in fleet.engines.values():
         engine.stuck = never
-    spec = {"reference": f"apps/hello@{DIGEST}", "hosts": list(fleet.engines)}
+    spec = {"reference": f"apps/hello@{DIGEST}", "hosts": ["p1", "p4"]}
     handle = await fleet.plane.start("ImagePreheat", spec, "preheat/2")
     await fleet.plane.until(lambda: any(one.peers for one in fleet.engines.values()))
+    assert fleet.allowed() == {"p1": {"apps/hello"}, "p4": {"apps/hello"}}
     await handle.cancel()
     with pytest.raises(WorkflowFailureError):
         await handle.result()
     await fleet.plane.until_status(handle, WorkflowExecutionStatus.CANCELED)
+    assert fleet.allowed() == {}
 
 
 async def test_a_host_that_takes_no_work_is_refused(fleet: Fleet) -> None:

@@ -10,7 +10,7 @@ from tests.registry_shelf import ServedShelf, shelf
 from tests.registry_stack import plain_distribution
 from tests.soak.registry_gc import LEASE, Soak, soak
 
-EVENTS = 1_500
+EVENTS = 1_000
 
 
 @pytest.mark.integration

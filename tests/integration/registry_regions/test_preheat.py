@@ -15,7 +15,9 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from activities.registry_preheat import HostPreheatActivities, PreheatPlanActivities
+from fleetwide.errors import ImagePullFailed
 from fleetwide.models.containers import HostSpec, host_task_queue
+from fleetwide.models.registry_access import AccountSpec
 from fleetwide.models.registry_preheat import (
     PreheatOutcome,
     PreheatSpec,
@@ -26,11 +28,13 @@ from fleetwide.providers.blob_cache import BlobCache
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.docker import ContainerHost
 from fleetwide.providers.image_fetches import Fetch, Sharing
+from fleetwide.providers.registry_auth import Credentials
 from fleetwide.providers.registry_copies import Place
 from fleetwide.providers.registry_peers import peer_server
+from fleetwide.registry.accounts import hash_secret
 from fleetwide.registry.preheat import Spread
 from fleetwide.registry.references import ImageReference
-from fleetwide.store import hosts
+from fleetwide.store import hosts, registry_accounts
 from fleetwide.store.session import Store
 from fleetwide.temporal.worker import WorkerRole, make_worker
 from tests.counting_proxy import CountingProxy, counting_proxy
@@ -194,7 +198,18 @@ def names_of_images(engine: ContainerHost) -> list[str]:
         api.close()
 
 
-async def test_hosts_with_docker_have_the_image_from_each_other(
+def add_host(store: Store, name: str) -> Credentials:
+    """A host that takes work, and its account at the registry."""
+    now, login = datetime.now(UTC), Credentials(f"host/{name}", uuid4().hex)
+    offer = HostSpec.model_validate({"host_id": name, "cpu": 1, "memory": "1GiB"})
+    with store.write() as session:
+        hosts.register(session, offer, now=now)
+        account = AccountSpec(name=login.username)
+        registry_accounts.create(session, account, hash_secret(login.password), now=now)
+    return login
+
+
+async def test_hosts_have_the_image_from_each_other_with_accounts_of_their_own(
     temporal: WorkflowEnvironment,
     far: Stack,
     there: Place,
@@ -207,26 +222,24 @@ async def test_hosts_with_docker_have_the_image_from_each_other(
     async with AsyncExitStack() as stack:
         store: Store = far.store()
         stack.callback(store.engine.dispose)
-        with store.write() as session:
-            for name in names:
-                offer = HostSpec.model_validate({"host_id": name, "cpu": 1, "memory": "1GiB"})
-                hosts.register(session, offer, now=datetime.now(UTC))
         client = stack.enter_context(RegistryClient(registry.url, ADMIN))
         engines = []
         for name in names:
+            login = add_host(store, name)
             (tmp_path / name).mkdir()
             url = stack.enter_context(own_dockerd(tmp_path / name))
             engine = ContainerHost(
-                url, registry.url, host_id=name, platform=name, credentials=ADMIN
+                url, registry.url, host_id=name, platform=name, credentials=login
             )
             stack.callback(engine.close)
             sharing = stack.enter_context(sharing_host(tmp_path / name / "blobs"))
-            activities = HostPreheatActivities(engine, client, sharing)
+            puller = stack.enter_context(RegistryClient(registry.url, login))
+            activities = HostPreheatActivities(engine, puller, sharing)
             role = WorkerRole(host_task_queue(name), activities=[activities.warm_host])
             await stack.enter_async_context(make_worker(temporal.client, role))
             engines.append(engine)
         plans = PreheatPlanActivities(store, client)
-        role = WorkerRole("control", WORKFLOWS, [plans.plan_preheat])
+        role = WorkerRole("control", WORKFLOWS, [plans.plan_preheat, plans.take_rights])
         await stack.enter_async_context(make_worker(temporal.client, role))
         spec = PreheatSpec(reference=f"{there.repository}:1.0", seeds=1)
         handle = await temporal.client.start_workflow(
@@ -239,7 +252,6 @@ async def test_hosts_with_docker_have_the_image_from_each_other(
         name = f"{there.repository}@{made.digest}"
         for engine in engines:
             assert engine.has_image(engine.image_name(name))
-            before = registry.sent
-            engine.pull(engine.image_name(name), lambda _: True)
-            assert registry.sent - before < 50_000
+            with pytest.raises(ImagePullFailed, match=r"(?i)denied|unauthorized|may not pull"):
+                engine.pull(engine.image_name(name), lambda _: True)
             assert names_of_images(engine) == [engine.image_name(name)]
