@@ -32,7 +32,11 @@ def events(
     """Print what happened, oldest first."""
     with client() as api:
         if not follow:
-            output.listing(api.events(cursor, subject=subject, limit=limit), EVENTS, style)
+            page = api.events(cursor, subject=subject, limit=limit)
+            if len(page.items) < limit and style in (Format.TABLE, Format.WIDE):
+                # The API's cursor is where later events go on; there are none yet.
+                page = page.model_copy(update={"next": None})
+            output.listing(page, EVENTS, style)
             return
         for event in api.follow_events(cursor, subject=subject):
             output.data(_line(event, style))

@@ -126,5 +126,9 @@ def test_hosts_registry_and_events(fleetwide: Command) -> None:
     assert masked(fleetwide("host", "list", "-o", "name").out) == "h1\n"
     assert "apps/hello\n" in fleetwide("registry", "list", "-o", "name").out
     assert fleetwide("registry", "tags", "apps/hello", "-o", "name").out == f"{IMAGE}\n"
-    assert "host is Active" in fleetwide("events", "host/h1").out
+    events = fleetwide("events", "host/h1")
+    assert "host is Active" in events.out
+    assert "there is more" not in events.err
+    assert "there is more" in fleetwide("events", "host/h1", "--limit", "1").err
+    assert json.loads(fleetwide("events", "host/h1", "-o", "json").out)["next"]
     assert fleetwide("image", "list").err == "nothing found\n"
