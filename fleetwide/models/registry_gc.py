@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 
 from fleetwide.models.base import Bytes, Digest, Record, Spec, Timestamp
 from fleetwide.models.texts import Line, Prose
@@ -320,7 +320,7 @@ class ScrubReport(Record):
 class ScrubRequest(Spec):
     """Input of ``RegistryScrub``."""
 
-    bytes_per_second: Annotated[Bytes, Field(ge=1024, examples=["20MiB"])] = Bytes(20 * 1024**2)
+    bytes_per_second: Annotated[Bytes, Field(ge=1024, examples=["20MiB"])] = ByteSize(20 * 1024**2)
     after: str = ""
     """The digest that an earlier run of the same scrub read last."""
     so_far: ScrubReport = ScrubReport()
@@ -379,7 +379,7 @@ class UpkeepSchedule(Spec):
     retention_apply: bool = False
     """Let these tags go without waiting for anybody."""
     adoption: Adoption = Adoption.ADOPT
-    scrub_bytes_per_second: Annotated[Bytes, Field(ge=1024)] = Bytes(20 * 1024**2)
+    scrub_bytes_per_second: Annotated[Bytes, Field(ge=1024)] = ByteSize(20 * 1024**2)
 
 
 class UpkeepEntry(Record):

@@ -1,10 +1,10 @@
 """The end of a repository and of its tags, on both databases."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from fleetwide.errors import Conflict, NotFound
 from fleetwide.store import events, registry_gc
@@ -47,12 +47,13 @@ def kinds(store: Store) -> list[str]:
 def test_a_repository_goes_batch_by_batch_and_its_name_is_free_again(store: Store) -> None:
     mark(store)
     mark(store)
-    for work, first in (
+    steps: list[tuple[Callable[[Session], int], int]] = [
         (lambda s: deletion.end_tags(s, NAME, 3, by="ana", now=NOW + HOUR), 3),
         (lambda s: deletion.delete_manifests(s, NAME, 2, by="ana", now=NOW + HOUR), 2),
         (lambda s: deletion.drop_blobs(s, NAME, 2, now=NOW + HOUR), 2),
         (lambda s: deletion.forget_history(s, NAME, 3), 3),
-    ):
+    ]
+    for work, first in steps:
         counts: list[int] = []
         while not counts or counts[-1]:
             with store.write() as session:

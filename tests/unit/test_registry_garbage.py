@@ -42,7 +42,7 @@ def test_a_manifest_goes_when_nothing_speaks_for_it() -> None:
     ],
 )
 def test_any_one_reason_keeps_a_manifest(change: dict[str, object], reason: Kept) -> None:
-    facts = ManifestFacts(**{**LONELY.__dict__, **change})  # type: ignore[arg-type]
+    facts = ManifestFacts(**{**LONELY.__dict__, **change})
     assert judge_manifest(facts, NOW, DAY).kept is reason
 
 
