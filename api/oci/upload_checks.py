@@ -16,6 +16,9 @@ from api.oci.routes import route_of
 from fleetwide.errors import FleetwideError
 from fleetwide.registry import nginx
 
+METHODS = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
+"""All that goes on with an upload. Distribution takes a POST there for a new one, and mounts by it
+whatever blob of whatever repository the query names."""
 PASSED_ON = frozenset({b"www-authenticate", b"retry-after", b"range", b"location"})
 _METHOD, _URI, _LENGTH = (
     name.lower().encode()
@@ -43,9 +46,12 @@ def _original(request: Request) -> Request:
     route = route_of(path)
     if route.kind != "uploads" or not route.reference:
         raise upload_unknown()
+    method = request.header(_METHOD)
+    if method not in METHODS:
+        raise OciError(405, "UNSUPPORTED", f"an upload takes no {method[:20]}")
     scope: Scope = {
         **request.scope,
-        "method": request.header(_METHOD),
+        "method": method,
         "raw_path": path,
         "query_string": query,
     }

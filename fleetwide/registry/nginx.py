@@ -241,6 +241,8 @@ location ~ "^/v2/(?<repository>[a-z0-9][a-z0-9._/-]*)/blobs/uploads/(?<upload>[\
     proxy_set_header Host $http_host;
     proxy_set_header X-Forwarded-Proto $front_scheme;
     proxy_set_header Authorization "";
+    # Distribution would read the digest of a PUT from a form in its body rather than from the URL.
+    proxy_set_header Content-Type application/octet-stream;
     proxy_pass http://distribution$target;
 }}
 location = {UPLOAD_CHECK} {{

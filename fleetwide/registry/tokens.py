@@ -24,6 +24,7 @@ REFRESH_LIFETIME = 30 * 24 * 3600
 MAX_TOKEN = 16 * 1024
 _ALGORITHM = "ES256"
 _ACCESS, _REFRESH = "access", "refresh"
+_LIFETIMES = {_ACCESS: LIFETIME, _REFRESH: REFRESH_LIFETIME}
 _NEEDED = ["iss", "aud", "sub", "exp", "nbf", "iat", "jti", "use"]
 
 
@@ -102,6 +103,9 @@ def _read(ring: KeyRing, token: str, use: str, now: datetime) -> Claims:
         raise InvalidToken("the token's claims are malformed") from error
     if found["use"] != use:
         raise InvalidToken(f"the token is no {use} token")
+    # Who has stolen a key makes no token that outlives the key's removal.
+    if claims.expires_at - begins > _LIFETIMES[use]:
+        raise InvalidToken("the token lives longer than this registry lets any live")
     _check_times(begins, claims.expires_at, now.timestamp())
     return claims
 

@@ -115,6 +115,25 @@ def test_a_mount_takes_nothing_that_one_may_not_read(stack: Stack, owner: Regist
         assert thief.call("GET", f"{NAME}/blobs/{secret}").status_code == 401
 
 
+@pytest.mark.parametrize("method", ["POST", "post", "MOVE"])
+def test_an_upload_under_way_mounts_nothing(stack: Stack, owner: Registry, method: str) -> None:
+    secret = owner.push_blob(NAME, os.urandom(500))
+    thief = _client(stack, "admin", "repository:apps/thief:pull,push")
+    with thief.http:
+        place = with_query(thief.start("apps/thief"), mount=secret, **{"from": NAME})
+        assert thief.http.request(method, place).status_code in (400, 404, 405)
+        assert is_error(thief.call("GET", f"apps/thief/blobs/{secret}"), 404, "BLOB_UNKNOWN")
+
+
+def test_the_digest_of_the_address_counts(owner: Registry) -> None:
+    data = os.urandom(500)
+    place = with_query(owner.start(NAME), digest=digest_of(data))
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    other = f"digest=sha256:{'0' * 64}".encode()
+    refused = owner.http.put(place, content=other, headers=form)
+    assert is_error(refused, 400, "DIGEST_INVALID")
+
+
 def test_a_manifest_of_anothers_blobs_is_refused(stack: Stack, owner: Registry) -> None:
     made = image()
     owner.push(NAME, made, ["secret"])

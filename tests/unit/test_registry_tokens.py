@@ -98,6 +98,13 @@ def test_a_token_with_other_claims_is_refused(ring: KeyRing, changed: dict[str, 
         verify(ring, signed(ring, **changed), now=NOW)
 
 
+def test_a_token_that_outlives_all_that_are_given_out_is_refused(ring: KeyRing) -> None:
+    ends = int(NOW.timestamp()) + LIFETIME
+    assert verify(ring, signed(ring, exp=ends), now=NOW).expires_at == ends
+    with pytest.raises(InvalidToken, match="lives longer"):
+        verify(ring, signed(ring, exp=ends + 1), now=NOW)
+
+
 def test_a_changed_token_is_refused(ring: KeyRing, token: str) -> None:
     head, body, signature = token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(body + "=="))
