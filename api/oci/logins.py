@@ -6,7 +6,9 @@ import hmac
 import re
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,6 +21,8 @@ from fleetwide.registry.accounts import MAX_SECRET, Account, hash_secret, is_sec
 
 SCRYPTS_AT_ONCE = 2
 MAX_WAITING = 200
+MAX_WAITING_OF_ONE = 20
+"""From one address, so that it does not take the places of all others."""
 REMEMBERED_SECONDS = 60.0
 """Docker logs in again for each repository; that must not cost 50 ms each."""
 MAX_REMEMBERED = 10_000
@@ -26,6 +30,13 @@ MAX_FAILURES = 10
 FAILURE_SECONDS = 60.0
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class _Try:
+    name: str
+    secret: str = field(repr=False)
+    address: str
 
 
 @dataclass
@@ -46,7 +57,8 @@ class Logins:
     """Keyed hashes of verified credentials, and until when they are believed."""
     _failures: OrderedDict[tuple[str, str], Failures] = field(default_factory=OrderedDict)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SCRYPTS_AT_ONCE))
-    _waiting: int = 0
+    _waiting: Counter[str] = field(default_factory=Counter)
+    """How many wait or compute, by address."""
     _nobody: str = field(default_factory=lambda: hash_secret(secrets.token_hex(16)), repr=False)
     """The hash that a secret is compared with where there is no such account."""
 
@@ -64,9 +76,8 @@ class Logins:
         mark = self._mark(name, secret, stored)
         if not self._believed(mark):
             self._check_failures(name, address)
-            if not await self._verified(secret, stored, mark):
-                self._failed(name, address)
-                raise _wrong()
+            with self._place(address):
+                await self._verify(_Try(name, secret, address), stored, mark)
         if account is None or account.kind is AccountKind.ANONYMOUS:
             raise _wrong()
         return usable(account)
@@ -79,24 +90,37 @@ class Logins:
     def _believed(self, mark: bytes) -> bool:
         return self._known.get(mark, 0.0) > time.monotonic()
 
-    async def _verified(self, secret: str, stored: str, mark: bytes) -> bool:
-        if self._waiting >= MAX_WAITING:
+    @contextmanager
+    def _place(self, address: str) -> Iterator[None]:
+        """A place in the queue."""
+        full = self._waiting.total() >= MAX_WAITING
+        if full or self._waiting[address] >= MAX_WAITING_OF_ONE:
             raise too_many(1, "too many log in at this moment")
-        self._waiting += 1
+        self._waiting[address] += 1
         try:
-            async with self._turns:
-                # Somebody with the same credentials may have been before us in the queue.
-                if self._believed(mark):
-                    return True
-                right = await asyncio.to_thread(is_secret, secret, stored)
+            yield
         finally:
-            self._waiting -= 1
-        if right:
-            self._known[mark] = time.monotonic() + REMEMBERED_SECONDS
-            self._known.move_to_end(mark)
-            if len(self._known) > MAX_REMEMBERED:
-                self._known.popitem(last=False)
-        return right
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address]
+
+    async def _verify(self, given: _Try, stored: str, mark: bytes) -> None:
+        async with self._turns:
+            # Somebody with the same credentials may have been before us in the queue,
+            if self._believed(mark):
+                return
+            # or as many wrong secrets as are allowed.
+            self._check_failures(given.name, given.address)
+            if not await asyncio.to_thread(is_secret, given.secret, stored):
+                self._failed(given.name, given.address)
+                raise _wrong()
+            self._believe(mark)
+
+    def _believe(self, mark: bytes) -> None:
+        self._known[mark] = time.monotonic() + REMEMBERED_SECONDS
+        self._known.move_to_end(mark)
+        if len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
 
     def _check_failures(self, name: str, address: str) -> None:
         failures = self._failures.get((name, address))

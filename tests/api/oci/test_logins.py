@@ -59,7 +59,7 @@ async def test_a_right_secret_is_computed_once_for_a_crowd(
     settings: Settings, away: Store, scrypts: list[str]
 ) -> None:
     checks = Logins(Accounts(settings, away))
-    found = await asyncio.gather(*(checks.check("api", "word", "::1") for _ in range(40)))
+    found = await asyncio.gather(*(checks.check("api", "word", "::1") for _ in range(logins.MAX_WAITING_OF_ONE)))
     assert {account.name for account in found} == {"api"}
     assert len(scrypts) <= logins.SCRYPTS_AT_ONCE
     await checks.check("api", "word", "::1")
@@ -87,6 +87,35 @@ async def test_too_many_that_wait_are_sent_away(
     statuses = [fault.status for fault in await asyncio.gather(*tries)]
     assert statuses.count(401) == len(scrypts) == 4
     assert statuses.count(429) == 26
+
+
+async def test_one_address_does_not_take_the_places_of_others(
+    settings: Settings, away: Store, scrypts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "MAX_WAITING_OF_ONE", 4)
+    checks = Logins(Accounts(settings, away))
+    tries = [refusal(checks, "api", f"guess {n}", "10.0.0.1") for n in range(30)]
+    faults, account = await asyncio.gather(
+        asyncio.gather(*tries), checks.check("api", "word", "10.0.0.2")
+    )
+    statuses = [fault.status for fault in faults]
+    assert (statuses.count(401), statuses.count(429)) == (4, 26)
+    assert account.name == "api"
+    assert len(scrypts) == 5
+    assert (await refusal(checks, "api", "later", "10.0.0.1")).status == 401
+
+
+async def test_guesses_that_come_at_once_are_no_more_than_one_after_the_other(
+    settings: Settings, away: Store, scrypts: list[str]
+) -> None:
+    checks = Logins(Accounts(settings, away))
+    count = logins.MAX_WAITING_OF_ONE
+    tries = (refusal(checks, "api", f"guess {n}", "10.0.0.1") for n in range(count))
+    statuses = [fault.status for fault in await asyncio.gather(*tries)]
+    # Those whose turn had come before the last allowed guess was seen as wrong.
+    assert len(scrypts) < logins.MAX_FAILURES + logins.SCRYPTS_AT_ONCE
+    assert statuses.count(401) == len(scrypts)
+    assert statuses.count(429) == count - len(scrypts)
 
 
 async def test_guesses_are_counted_by_account_and_address(settings: Settings, away: Store) -> None:
