@@ -21,7 +21,7 @@ from fleetwide.registry.accounts import MAX_SECRET, Account, hash_secret, is_sec
 
 SCRYPTS_AT_ONCE = 2
 MAX_WAITING = 200
-MAX_WAITING_OF_ONE = 20
+MAX_WAITING_OF_ONE = 50
 """From one address, so that it does not take the places of all others."""
 REMEMBERED_SECONDS = 60.0
 """Docker logs in again for each repository; that must not cost 50 ms each."""
