@@ -104,25 +104,50 @@ def delete(
     return bool(remove_manifests(session, repository, [digest], by=by, now=now))
 
 
+@dataclass(frozen=True)
+class ReferrersPage:
+    """Which referrers are wanted: by digest from behind ``after``."""
+
+    limit: int
+    max_bytes: int
+    """Of the manifests together; annotations may fill nearly all of each."""
+    after: str = ""
+    artifact_type: str | None = None
+
+
 def referrers(
-    session: Session,
-    repository_id: int,
-    subject: str,
-    *,
-    artifact_type: str | None,
-    after: str = "",
-    limit: int,
-) -> list[ManifestRow]:
-    """Manifests whose subject is ``subject``, by digest from behind ``after``; without bytes."""
-    query = select(ManifestRow).where(
+    session: Session, repository_id: int, subject: str, page: ReferrersPage
+) -> tuple[list[ManifestRow], bool]:
+    """Manifests whose subject is ``subject``, without bytes, and whether there are more.
+
+    One comes at least where there is one, however large.
+    """
+    query = select(ManifestRow.digest, ManifestRow.size).where(
         ManifestRow.repository_id == repository_id,
         ManifestRow.subject == subject,
-        ManifestRow.digest > after,
+        ManifestRow.digest > page.after,
     )
-    if artifact_type is not None:
-        query = query.where(ManifestRow.artifact_type == artifact_type)
-    query = query.order_by(col(ManifestRow.digest)).limit(limit)
-    return list(session.exec(query.options(defer(ManifestRow.data))))  # type: ignore[arg-type]
+    if page.artifact_type is not None:
+        query = query.where(ManifestRow.artifact_type == page.artifact_type)
+    query = query.order_by(col(ManifestRow.digest)).limit(page.limit + 1)
+    found = list(session.exec(query))
+    wanted = _fitting(found[: page.limit], page.max_bytes)
+    rows = select(ManifestRow).where(
+        ManifestRow.repository_id == repository_id, col(ManifestRow.digest).in_(wanted)
+    )
+    rows = rows.order_by(col(ManifestRow.digest))
+    without = defer(ManifestRow.data)  # type: ignore[arg-type]
+    return list(session.exec(rows.options(without))), len(wanted) < len(found)
+
+
+def _fitting(sizes: Sequence[tuple[str, int]], max_bytes: int) -> list[str]:
+    total, fitting = 0, list[str]()
+    for digest, size in sizes:
+        total += size
+        if fitting and total > max_bytes:
+            break
+        fitting.append(digest)
+    return fitting
 
 
 def _check_references(

@@ -1,6 +1,7 @@
 """The registry's index on both databases: pages, intervals of tags, references, reviews, counters."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from fleetwide.store import registry_pulls as pulls
 from fleetwide.store import registry_repositories as repositories
 from fleetwide.store import registry_reviews as reviews
 from fleetwide.store import registry_tags as tags
-from fleetwide.store.registry_manifests import ReferencesUnknown
+from fleetwide.store.registry_manifests import ReferencesUnknown, ReferrersPage
 from fleetwide.store.registry_tables import (
     BlobRow,
     ManifestBlobRow,
@@ -32,6 +33,7 @@ from tests.registry_index import LEASE, NOW, blob, image, index, push, upload
 A, B = image("a"), image("b")
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+ROOM = 1024**2
 
 
 @pytest.fixture
@@ -272,14 +274,33 @@ def test_referrers_come_in_pages_and_by_type(filled: Store) -> None:
     for one in made:
         push(filled, "apps/x", one)
     with filled.read() as session:
-        found = manifests.referrers(session, 1, A.digest, artifact_type=None, limit=3)
-        last = found[-1].digest
-        found += manifests.referrers(session, 1, A.digest, artifact_type=None, after=last, limit=3)
-        assert [one.digest for one in found] == sorted(one.digest for one in made)
-        signed = manifests.referrers(session, 1, A.digest, artifact_type=kinds[1], limit=9)
-        assert {one.artifact_type for one in signed} == {kinds[1]}
-        assert len(signed) == 2
-        assert manifests.referrers(session, 1, B.digest, artifact_type=None, limit=9) == []
+        page = ReferrersPage(limit=3, max_bytes=ROOM)
+        found, more = manifests.referrers(session, 1, A.digest, page)
+        assert (len(found), more) == (3, True)
+        rest, more = manifests.referrers(
+            session, 1, A.digest, replace(page, after=found[-1].digest)
+        )
+        assert not more
+        assert [one.digest for one in found + rest] == sorted(one.digest for one in made)
+        typed = ReferrersPage(limit=2, max_bytes=ROOM, artifact_type=kinds[1])
+        signed, more = manifests.referrers(session, 1, A.digest, typed)
+        assert [one.artifact_type for one in signed] == [kinds[1]] * 2
+        assert not more
+        assert manifests.referrers(session, 1, B.digest, page) == ([], False)
+
+
+def test_no_more_referrers_are_read_than_have_room(filled: Store) -> None:
+    made = [image("a", subject=A.digest, artifact_type=f"a/{n}") for n in range(4)]
+    made.sort(key=lambda one: one.digest)
+    for one in made:
+        push(filled, "apps/x", one)
+    size = len(made[0].data)
+    with filled.read() as session:
+        for room, count in [(4 * size, 4), (4 * size - 1, 3), (2 * size, 2), (1, 1)]:
+            page = ReferrersPage(limit=9, max_bytes=room)
+            found, more = manifests.referrers(session, 1, A.digest, page)
+            assert [one.digest for one in found] == [one.digest for one in made[:count]]
+            assert more == (count < 4)
 
 
 def test_a_blob_is_read_only_where_it_belongs(filled: Store) -> None:
