@@ -102,7 +102,7 @@ class Mender:
         if entry is None:
             self.storage.unlink_layer(self.name, found.name)
             return "unlinked: there are no bytes"
-        if not self.adopts and not self._known():
+        if not self.adopts:
             return TOLD
         with self.store.write() as session:
             repository = self._repository(session)
@@ -113,10 +113,6 @@ class Mender:
                 session, repository, found.name, entry.size, now=now, lease_until=now + self.lease
             )
         return "belongs now, until a review"
-
-    def _known(self) -> bool:
-        with self.store.read() as session:
-            return registry_repositories.find(session, self.name) is not None
 
     def _repository(self, session: Session) -> RepositoryRow:
         return registry_repositories.ensure(session, self.name, by=WHO, now=datetime.now(UTC))

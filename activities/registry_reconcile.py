@@ -9,10 +9,11 @@ from itertools import islice
 from temporalio import activity
 
 from activities.progress import heartbeat
-from activities.registry_mending import Mender
+from activities.registry_mending import TOLD, Mender
 from activities.registry_scrub import Repairs
 from fleetwide.models.registry_gc import (
     MAX_EXAMPLES,
+    Adoption,
     Difference,
     Found,
     NamesRequest,
@@ -123,7 +124,10 @@ class ReconcileActivities:
 
     @activity.defn(name="registry.reconcile_blobs")
     def reconcile_blobs(self, one: ReconcileOne) -> ReconcileReport:
-        """Compare the blobs of one beginning of digests; queue strays, repair what is lost."""
+        """Compare the blobs of one beginning of digests; queue strays, repair what is lost.
+
+        Where what was found is only told of, strays are too: they may be what it is made of.
+        """
         settled = datetime.now(UTC) - timedelta(seconds=one.settle_seconds)
         stored = {}
         for blob in self.storage.blobs(one.name):
@@ -142,11 +146,13 @@ class ReconcileActivities:
         ]
         found = []
         for blob in strays:
-            with self.store.write() as session:
-                registry_gc.track_bytes(session, {blob.digest: blob.size}, now=datetime.now(UTC))
-            found.append(
-                Found(kind=Difference.STRAY_BLOB, name=blob.digest, done="queued for review")
-            )
+            done = TOLD
+            if one.adoption is Adoption.ADOPT:
+                with self.store.write() as session:
+                    sizes = {blob.digest: blob.size}
+                    registry_gc.track_bytes(session, sizes, now=datetime.now(UTC))
+                done = "queued for review"
+            found.append(Found(kind=Difference.STRAY_BLOB, name=blob.digest, done=done))
         lost = [d for d, row in sorted(indexed.items()) if row.state == LIVE and d not in stored]
         found += [item for digest in lost if (item := self._lost(digest)) is not None]
         report = _report("", found).plus(ReconcileReport(blobs=len({*indexed, *stored})))

@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.temporal import search_attributes as attributes
 
 from workflows.policies import PERSISTENT, STORAGE
+from workflows.running import stop_if_cancelled
 
 HEARTBEAT = timedelta(seconds=60)
 LIMIT = timedelta(hours=24)
@@ -31,7 +32,7 @@ LIMIT = timedelta(hours=24)
 
 async def on_storage(activity: Any, *arguments: Any, summary: str) -> Any:
     """A step next to Distribution's storage: it can be repeated, so it is, until it is done."""
-    return await workflow.execute_activity_method(
+    result = await workflow.execute_activity_method(
         activity,
         args=list(arguments),
         task_queue=STORAGE,
@@ -41,6 +42,8 @@ async def on_storage(activity: Any, *arguments: Any, summary: str) -> Any:
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=summary,
     )
+    stop_if_cancelled()
+    return result
 
 
 async def keep_report(kind: UpkeepKind, sentence: str, report: Any) -> None:

@@ -8,6 +8,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.registry_reconcile import ReconcileActivities
     from activities.registry_scrub import ScrubActivities
     from fleetwide.models.registry_gc import (
+        Adoption,
         NamesRequest,
         ReconcileOne,
         ReconcileReport,
@@ -76,9 +77,11 @@ class RegistryReconcile:
             if blobs
             else ReconcileActivities.reconcile_repository
         )
+        # Blobs of what was only told of look like strays: then none is queued for removal.
+        spare = blobs and self.report.told > 0
         one = ReconcileOne(
             name=name,
-            adoption=self.request.adoption,
+            adoption=Adoption.ALARM if spare else self.request.adoption,
             settle_seconds=self.request.settle_seconds,
         )
         summary = f"compare blobs {name}" if blobs else f"compare {name}"

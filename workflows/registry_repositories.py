@@ -59,12 +59,14 @@ class RepositoryDeletion:
     async def _mark(self, request: DeletionRequest) -> None:
         mark = RepositoryActivities.mark_repository
         await book(mark, request, summary=f"take {request.repository} out of sight")
+        stop_if_cancelled()
 
     async def _all(self, kind: str, activity: Any) -> None:
         """Batch after batch, until there is none left."""
         while True:
             count: int = await book(activity, self._step(), summary=f"remove some {kind}")
             if count == 0:
+                stop_if_cancelled()
                 return
             gone = getattr(self.result.removed, kind) + count
             removed = self.result.removed.model_copy(update={kind: gone})

@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.baseos_steps import book
 from workflows.policies import PERSISTENT
+from workflows.running import stop_if_cancelled
 
 PAGE_LIMIT = timedelta(hours=1)
 """One page of repositories takes seconds, but a repository of a million tags is one page."""
@@ -100,6 +101,7 @@ class RegistryRetention:
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=f"{verb}, from {after or 'the first repository'} on",
         )
+        stop_if_cancelled()
         return result
 
     def _go_on_in_another_run(self, plan: RetentionPlan, after: str | None) -> None:

@@ -242,6 +242,11 @@ class ReconcileReport(Record):
         )
 
     @property
+    def told(self) -> int:
+        """How many differences were only told of: they must not be mended, or cannot."""
+        return sum(self.counts.values()) - self.mended
+
+    @property
     def sentence(self) -> str:
         told = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
         return f"{self.repositories} repositories, {self.blobs} blobs: {told or 'no difference'}"

@@ -11,6 +11,7 @@ repository and then writes reviews, so a collection must not hold reviews and as
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from sqlalchemy import bindparam, func, tuple_
 from sqlmodel import Session, col, delete, select, update
@@ -216,18 +217,15 @@ def _mark(session: Session, versions: Mapping[str, int]) -> list[str]:
 
 def settle(session: Session, settled: Iterable[Settled]) -> None:
     """Take reviews off the queue or put them up again for later, if they still are as they were."""
-    ordered = sorted(settled, key=lambda one: (one[0].kind, one[0].digest))
-    waiting = [
-        {"this": row.id, "waited_until": row.review_after, "tried": row.tries, "later": later}
-        for row, later in ordered
-    ]
-    done = [one for one in waiting if one["later"] is None]
-    again = [one for one in waiting if one["later"] is not None]
+    # In the order in which whoever writes reviews locks them.
+    ordered = sorted(settled, key=lambda one: (one[0].kind, one[0].repository_id, one[0].digest))
     connection = session.connection()
-    if done:
-        connection.execute(_DONE, done)
-    if again:
-        connection.execute(_AGAIN, again)
+    for again, run in groupby(ordered, lambda one: one[1] is not None):
+        waiting = [
+            {"this": row.id, "waited_until": row.review_after, "tried": row.tries, "later": later}
+            for row, later in run
+        ]
+        connection.execute(_AGAIN if again else _DONE, waiting)
 
 
 def _locked(session: Session, repository_id: int) -> RepositoryRow | None:

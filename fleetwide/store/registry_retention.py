@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from fleetwide.registry.retention import TagFacts
 from fleetwide.store import registry_tags
-from fleetwide.store.registry_repositories import find, id_of
+from fleetwide.store.registry_repositories import find, id_of, lock
 from fleetwide.store.registry_tables import RepositoryRow, TagRow
 from fleetwide.store.registry_usage import in_use
 from fleetwide.store.registry_visibility import tagged_images
@@ -76,6 +76,8 @@ def end_tags(
     repository = find(session, name)
     if repository is None:
         return 0
+    # Whoever pushes one of the tags now waits, or has been waited for.
+    repository = lock(session, repository)
     ended = [tag for tag in tags if _is_as_judged(session, repository, tag)]
     # Each touches its manifest, and those are locked in the order of their digests.
     ended.sort(key=lambda tag: tag.digest)

@@ -56,10 +56,10 @@ def reconcile(
     return activities(box, **settings).reconcile_repository(one)
 
 
-def blobs(box: Shelf, *names: str) -> ReconcileReport:
+def blobs(box: Shelf, *names: str, adoption: Adoption = Adoption.ADOPT) -> ReconcileReport:
     report = ReconcileReport()
     for prefix in sorted({blob(name).removeprefix("sha256:")[:2] for name in names}):
-        one = ReconcileOne(name=prefix, adoption=Adoption.ADOPT, settle_seconds=0)
+        one = ReconcileOne(name=prefix, adoption=adoption, settle_seconds=0)
         report = report.plus(activities(box).reconcile_blobs(one))
     return report
 
@@ -176,6 +176,18 @@ def test_a_stray_blob_is_put_up_for_review(box: Shelf) -> None:
     assert blobs(box, "stray").counts == {}
     box.collect()
     assert box.stored("stray") == set()
+
+
+def test_what_was_only_told_of_loses_none_of_its_bytes(box: Shelf) -> None:
+    box.send(APP, "config", "a")
+    box.put(APP, image("a"), ["v1"])
+    assert reconcile(box, adoption=Adoption.ALARM).told > 0
+    report = blobs(box, "config", "a", adoption=Adoption.ALARM)
+    assert report.counts == {Difference.STRAY_BLOB: report.told}
+    box.collect()
+    assert box.stored("config", "a") == {"config", "a"}
+    reconcile(box)
+    assert meaning(box, "v1") == image("a").digest
 
 
 def test_a_link_without_bytes_is_removed(box: Shelf) -> None:
