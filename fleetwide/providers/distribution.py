@@ -11,6 +11,14 @@ from urllib.parse import quote
 import httpx2
 
 from fleetwide.errors import Denied, ImageNotFound, NotFound, RegistryUnavailable
+from fleetwide.providers.bounded_answers import (
+    ANSWER,
+    PLAIN,
+    STREAM,
+    TIMEOUT,
+    set_bound,
+    set_timeout,
+)
 from fleetwide.providers.progress import Progress, Throttled, no_progress
 from fleetwide.providers.registry_auth import Credentials, TokenAuth
 from fleetwide.registry.digests import digest_of
@@ -22,7 +30,6 @@ from fleetwide.settings import Settings
 # off in the middle (it answers 404 and keeps the data), so a cancel must fall between two.
 CHUNK_BYTES = 8 * 1024 * 1024
 PAGE_SIZE = 500
-TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 BYTES = {"Content-Type": "application/octet-stream"}
 DIGEST_HEADER = "Docker-Content-Digest"
 _ACCOUNT_HINT = "check this process's FLEETWIDE_REGISTRY_USERNAME and FLEETWIDE_REGISTRY_PASSWORD"
@@ -55,8 +62,10 @@ class RegistryClient:
         self._http = httpx2.Client(
             base_url=self.base_url,
             auth=TokenAuth(self.base_url, credentials),
+            headers=PLAIN,
             timeout=TIMEOUT,
             follow_redirects=True,
+            event_hooks={"request": [set_timeout], "response": [set_bound]},
             limits=httpx2.Limits(max_connections=20, max_keepalive_connections=10),
         )
 
@@ -147,7 +156,8 @@ class RegistryClient:
     @contextmanager
     def stream_blob(self, repository: str, digest: str) -> Iterator[Iterator[bytes]]:
         """A blob's bytes in pieces; the caller checks them against the digest."""
-        with self._translated(), self._http.stream("GET", _blob_path(repository, digest)) as got:
+        path = _blob_path(repository, digest)
+        with self._translated(), self._http.stream("GET", path, extensions=STREAM) as got:
             if got.status_code == 404:
                 raise NotFound(f"{repository} has no blob {digest}")
             self._expect(got, (200,))
@@ -244,7 +254,7 @@ class RegistryClient:
         self, method: str, url: str, *, ok: tuple[int, ...], **request: Any
     ) -> httpx2.Response:
         with self._translated():
-            response = self._http.request(method, url, **request)
+            response = self._http.request(method, url, extensions=ANSWER, **request)
         self._expect(response, ok)
         return response
 

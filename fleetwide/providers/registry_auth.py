@@ -11,6 +11,7 @@ from threading import Lock
 import httpx2
 
 from fleetwide.errors import RegistryUnavailable
+from fleetwide.providers.bounded_answers import PLAIN
 from fleetwide.settings import Settings
 
 MIN_LIFETIME = 60.0
@@ -116,7 +117,7 @@ class TokenAuth(httpx2.Auth):
             ("service", challenge.get("service", ""))
         ]
         params += [("scope", scope) for scope in challenge.get("scope", "").split()]
-        headers = {}
+        headers = dict(PLAIN)
         if self._credentials is not None:
             self._check_realm(realm)
             headers["Authorization"] = self._credentials.basic()
