@@ -10,13 +10,17 @@ from typing import Any, TypeVar
 from api.oci.cache import Recent
 from api.oci.errors import denied
 from api.oci.replies import Header
+from fleetwide.errors import Denied, InvalidInput, RegistryUnavailable
 from fleetwide.providers.upstreams import Origin, Upstreams
 from fleetwide.registry.names import is_digest
 from fleetwide.settings import Settings
 from fleetwide.store.registry_reads import Resolved
 from fleetwide.store.session import Store
 
+LOOKS = 8
+"""Questions to upstreams at once, for tags and manifests."""
 FETCHES = 8
+"""Blobs on their way at once; a large one takes minutes, and no question waits for it."""
 ON_THEIR_WAY = 32
 TAGS = 20_000
 
@@ -41,7 +45,8 @@ class Fetches:
         self.upstreams = Upstreams(settings, store)
         self.coming: Recent[Name, Seen] = Recent(ON_THEIR_WAY)
         """Manifests that are served while their blobs are on the way."""
-        self._threads = ThreadPoolExecutor(FETCHES, "upstream")
+        self._looks = ThreadPoolExecutor(LOOKS, "upstream-look")
+        self._blobs = ThreadPoolExecutor(FETCHES, "upstream-blob")
         self._flights: dict[Name, asyncio.Task[Any]] = {}
         self._asked: Recent[Name, float] = Recent(TAGS)
         self._beside: set[asyncio.Task[None]] = set()
@@ -52,7 +57,8 @@ class Fetches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.to_thread(self._threads.shutdown)
+        for threads in (self._looks, self._blobs):
+            await asyncio.to_thread(threads.shutdown)
         self.upstreams.close()
 
     def origin(self, repository: str) -> Origin | None:
@@ -104,6 +110,23 @@ class Fetches:
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 
-    async def in_thread(self, work: Callable[[], Result]) -> Result:
-        """Speak to an upstream without holding up the loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def looking(self, work: Callable[[], Result]) -> Result:
+        """Ask an upstream something small without holding up the loop."""
+        return await self._apart(self._looks, work)
+
+    async def fetching(self, work: Callable[[], Result]) -> Result:
+        """Have a blob copied without holding up the loop, or who only asks."""
+        return await self._apart(self._blobs, work)
+
+    async def _apart(self, threads: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
+        """Run ``work`` in a thread.
+
+        Raises:
+            RegistryUnavailable: also where the upstream refuses, sends what is no manifest, or
+                cannot be asked because this registry's own secret is missing: nothing that who
+                pulls could mend, or should read of.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, work)
+        except (Denied, InvalidInput) as error:
+            raise RegistryUnavailable(error.message) from error

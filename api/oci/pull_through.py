@@ -26,6 +26,8 @@ from fleetwide.store.registry_reads import Resolved
 
 PATIENCE_SECONDS = 45.0
 """A client waits so long for a blob; then it is told to ask again, and the fetch goes on."""
+LOOK_SECONDS = 10.0
+"""So long an upstream may take to say what a name means when an older answer is known."""
 BY = "upstream"
 STALE = warning("the upstream does not answer: this is what it said last")
 
@@ -44,12 +46,16 @@ async def manifest(gateway: Gateway, name: Name, found: Resolved | None) -> Seen
     coming = fetches.coming.get(name)
     if fetches.is_believed(name, origin) and (coming is not None or found is not None):
         return coming
+    known = found is not None or coming is not None
     try:
-        return await fetches.once(name, lambda: _look(gateway, name, origin, found))
+        # Who stops waiting does not end the look: what it brings is there for the next one.
+        async with asyncio.timeout(LOOK_SECONDS if known else PATIENCE_SECONDS):
+            return await fetches.once(name, lambda: _look(gateway, name, origin, found))
     except NotFound as error:
         raise manifest_unknown(*name) from error
-    except RegistryUnavailable as error:
-        log.warning("an upstream does not answer", reason=error.message)
+    except (RegistryUnavailable, TimeoutError) as error:
+        reason = str(error) or "it takes its time"
+        log.warning("an upstream does not answer", image=":".join(name), reason=reason)
         if found is not None:
             return Seen(found, warning=STALE)
         if coming is not None:
@@ -62,14 +68,18 @@ async def _look(
 ) -> Seen | None:
     fetches, (repository, reference), digest = gateway.fetches, name, name[1]
     if not is_digest(reference):
-        digest = await fetches.in_thread(lambda: fetches.upstreams.resolve(origin, reference))
+        digest = await fetches.looking(lambda: fetches.upstreams.resolve(origin, reference))
     if found is not None and found.digest == digest:
         fetches.believe(name)
         return None
-    got = await fetches.in_thread(lambda: fetches.upstreams.manifest(origin, digest))
     limit = gateway.settings.registry_manifest_bytes
-    parsed = await asyncio.to_thread(lambda: parse_manifest(got.data, got.media_type, limit=limit))
-    seen = Seen(Resolved(0, digest, parsed.media_type, len(got.data)), got.data)
+
+    def look() -> ParsedManifest:
+        got = fetches.upstreams.manifest(origin, digest)
+        return parse_manifest(got.data, got.media_type, limit=limit)
+
+    parsed = await fetches.looking(look)
+    seen = Seen(Resolved(0, digest, parsed.media_type, len(parsed.data)), parsed.data)
     for one in ((repository, digest), name):
         fetches.coming.put(one, seen)
     fetches.believe(name)
@@ -114,6 +124,7 @@ async def blob(gateway: Gateway, repository: str, digest: str) -> int | None:
     except NotFound as error:
         raise blob_unknown(repository, digest) from error
     except RegistryUnavailable as error:
+        log.warning("an upstream does not answer", image=repository, reason=str(error))
         raise unavailable("the upstream") from error
 
 
@@ -126,7 +137,7 @@ async def _fetched(gateway: Gateway, repository: str, digest: str) -> int | None
         size = await _size(gateway, repository, digest)
         if size is not None:
             return size
-        await fetches.in_thread(lambda: fetches.upstreams.fetch(origin, repository, digest))
+        await fetches.fetching(lambda: fetches.upstreams.fetch(origin, repository, digest))
         await gateway.writing(lambda session: _ensure(session, repository))
         return await memberships.from_distribution(gateway, repository, digest)
 
