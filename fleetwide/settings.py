@@ -97,7 +97,10 @@ class Settings(BaseSettings):
         "alone",
     )
     registry_manifest_bytes: int = Field(
-        default=4 * 1024**2, ge=64 * 1024, description="bytes that a manifest may have"
+        default=4 * 1024**2,
+        ge=64 * 1024,
+        le=4 * 1024**2,
+        description="bytes that a manifest may have; Distribution takes no more than 4 MiB",
     )
     registry_manifest_cache: int = Field(
         default=32 * 1024**2, ge=0, description="bytes of manifests that a gateway keeps in memory"
