@@ -1,8 +1,9 @@
 """Steps that workflows share: ask for a host, run there, book the end, also when cancelled."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -50,13 +51,18 @@ def stop_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-async def to_the_end(work: Callable[[], Awaitable[None]]) -> None:
+async def to_the_end(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Do the work also when a cancel comes meanwhile: what it is for has ended already."""
-    task = asyncio.ensure_future(work())
+    coroutine = work()
     try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
+        task = asyncio.ensure_future(coroutine)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await task
+    except BaseException:
+        coroutine.close()  # a run that leaves the worker's memory never starts it
+        raise
 
 
 async def place(header: JobHeader, wanted: list[AttemptRequest]) -> list[Placement]:

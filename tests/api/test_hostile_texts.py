@@ -90,6 +90,21 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("POST", "/v1/batch/jobs/x/cancel"): {"reason": "x"},
     ("POST", "/v1/registry/accounts"): ACCOUNT,
     ("PUT", "/v1/registry/accounts/x/grants"): {"grants": [GRANT]},
+    ("POST", "/v1/registry/repositories/x/tags/y/undo"): REASON,
+    ("POST", "/v1/registry/deletions"): {"repository": "ci/app", **REASON},
+    ("POST", "/v1/registry/retention"): {"apply": True, "by": "x"},
+    ("POST", "/v1/registry/retention/x/apply"): REASON,
+    ("PUT", "/v1/registry/namespaces/x"): {"quota": "1GiB", "owner": "x"},
+    ("POST", "/v1/registry/gc"): {"dry_run": True},
+    ("POST", "/v1/registry/gc/x/pause"): REASON,
+    ("POST", "/v1/registry/gc/x/resume"): REASON,
+    ("POST", "/v1/registry/gc/x/rate"): {"per_second": 50},
+    ("POST", "/v1/registry/reconcile"): {"repository": "apps/hello"},
+    ("POST", "/v1/registry/scrub"): {"bytes_per_second": "5MiB"},
+    ("PUT", "/v1/registry/upkeep"): {"gc_minutes": 60},
+    ("POST", "/v1/registry/replicas"): {"reference": "apps/hello:1", "regions": ["there"]},
+    ("POST", "/v1/registry/preheats"): {"reference": "apps/hello:1"},
+    ("POST", "/v1/registry/resolve"): {"references": ["apps/hello:1"]},
     ("POST", "/api/v1/global/bake"): ROSCO,
     ("DELETE", "/api/v1/global/bake"): ROSCO,
     ("POST", "/api/v1/bakes/delete-requests"): {"pipelineExecutionIds": ["x"]},
@@ -116,6 +131,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder: Path = tmp_path_factory.mktemp("hostile")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("api.deps.CONNECT_SECONDS", 0.01)
+        regions = folder / "regions.yaml"
+        regions.write_text("region: here\nregions: {there: {url: http://127.0.0.1:9}}\n")
+        patch.setenv("FLEETWIDE_REGISTRY_REGIONS", str(regions))
         with bare_api(folder) as client:
             _fill(Store.open(f"sqlite:///{folder}/fleetwide.db"))
             yield client

@@ -91,7 +91,9 @@ def test_pages_and_methods_that_do_not_exist(alone: TestClient) -> None:
 
 
 def test_what_is_away_is_said_to_be_away(alone: TestClient) -> None:
-    registry = alone.post("/v1/tasks", json=task_spec("exit", "0"))
+    spec = task_spec("exit", "0")
+    spec["container"]["image"] = "apps/nobody-knows:1"
+    registry = alone.post("/v1/tasks", json=spec)
     assert problem(registry, 503)["code"] == "RegistryUnavailable"
     assert registry.headers["Retry-After"] == "5"
     temporal = problem(alone.get("/v1/operations/task/x"), 503)

@@ -66,10 +66,10 @@ def test_an_api_that_is_away_is_said_to_be_away(
 def test_settings_show_their_origin_and_hide_secrets(
     monkeypatch: pytest.MonkeyPatch, fleetwide: Command
 ) -> None:
-    monkeypatch.setenv("FLEETWIDE_DATABASE_URL", "postgresql://me:secret@host/db")
+    monkeypatch.setenv("FLEETWIDE_DATABASE_URL", "postgresql://me:hunter2@host/db")
     rows = {row.variable: row for row in table(Settings())}
     assert rows["FLEETWIDE_DATABASE_URL"].origin == "environment"
-    assert "secret" not in str(rows)
+    assert "hunter2" not in str(rows)
     assert rows["FLEETWIDE_API_PORT"].value == "8300"
     assert json.loads(fleetwide("config", "show", "-o", "json").out)["items"]
 

@@ -2,9 +2,11 @@
 
 import fcntl
 import secrets
+import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,10 +21,12 @@ ADD_BRIDGE, DELETE_BRIDGE, SET_FLAGS = 0x89A0, 0x89A1, 0x8914
 def own_dockerd(folder: Path) -> Iterator[str]:
     """The URL of its socket."""
     url = f"unix://{folder}/docker.sock"
+    # containerd's sockets lie there, and the path of a socket has at most 107 bytes.
+    short = tempfile.mkdtemp(prefix="fw-")
     words = [
         "dockerd",
         *("--data-root", folder / "data"),
-        *("--exec-root", folder / "exec"),
+        *("--exec-root", short),
         *("--pidfile", folder / "pid"),
         *("--host", url),
         *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
@@ -36,6 +40,7 @@ def own_dockerd(folder: Path) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
+            shutil.rmtree(short, ignore_errors=True)
 
 
 @contextmanager
