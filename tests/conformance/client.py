@@ -43,11 +43,7 @@ class Registry:
     def call(self, method: str, path: str, **more: Any) -> httpx2.Response:
         """A request of a path below ``/v2/``, sent as it stands, or of a whole URL."""
         url = path if path.startswith("http://") else f"{self.url}/v2/{path}"
-        try:
-            return self.http.request(method, url, **more)
-        except httpx2.RemoteProtocolError:
-            # A server may close a connection at any time after an answer: clients begin anew.
-            return self.http.request(method, url, **more)
+        return self.http.request(method, url, **more)
 
     def start(self, name: str) -> str:
         """Begin an upload; its absolute Location."""
