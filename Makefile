@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_STATE := .fleetwide/test
-# Two processes share the suite; tests/platforms.py says which tests stay together, longest first.
-TOGETHER = -n 2 --dist loadgroup --no-loadscope-reorder
+# Three processes share the suite: half of its time is waiting for servers. tests/platforms.py says
+# which tests stay together, longest first.
+TOGETHER = -n 3 --dist loadgroup --no-loadscope-reorder --durations 40
 FIGURES = $(if $(only),benchmarks/$(only).py,$(shell grep -l __main__ benchmarks/*.py))
 
 .DEFAULT_GOAL := help

@@ -6,7 +6,9 @@ tests, its layer lies in the object store and nothing of it in the registry.
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 
 from temporalio import activity
@@ -21,30 +23,28 @@ from fleetwide.models.bake_amis import SweepLayers
 from fleetwide.models.bakes import (
     BuiltLayer,
     Dependency,
-    DocumentBake,
     LayerRequest,
-    PushedBake,
+    PublishBake,
+    PublishedBake,
     ResolvedBake,
     SmokeReport,
     WithdrawBake,
 )
-from fleetwide.models.os_releases import Attachment
-from fleetwide.providers.bake_documents import publish_bake_documents, spdx_delta
+from fleetwide.providers.bake_publishing import plan_bake, publish_bake
 from fleetwide.providers.base_cache import BaseCache
 from fleetwide.providers.compress import Compressed
 from fleetwide.providers.dependencies import DependencyRequest, resolve_dependencies
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.document_archive import Archive
-from fleetwide.providers.images import push_bake, upload_layer
+from fleetwide.providers.images import upload_layer
 from fleetwide.providers.layers import pack_layer
 from fleetwide.providers.lint_payload import judge, load_policy, read_subject
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.payloads import Payload, PayloadInputs, make_payload
-from fleetwide.providers.progress import span
+from fleetwide.providers.progress import Progress, span
 from fleetwide.providers.script_limits import script_limits
 from fleetwide.providers.signing import load_or_create_key
 from fleetwide.providers.smoke_tests import SmokeRequest, smoke_test
-from fleetwide.registry.digests import digest_of
 from fleetwide.settings import Settings
 
 LAYERS = "bakery/layers/"
@@ -109,7 +109,7 @@ class BakeActivities:
             findings = judge(subject, packed.layer.size, load_policy(self.settings))
             for found in findings:
                 bench.log.line(f"{found.severity}: {found.rule}: {found.where}: {found.message}")
-            self.objects.put_file(layer_key(run_id()), packed.path)
+            self.objects.move_file(layer_key(run_id()), packed.path)
         return BuiltLayer(
             layer=packed.layer,
             uncompressed_size=packed.uncompressed_size,
@@ -145,38 +145,36 @@ class BakeActivities:
             bench.log.line(f"smoke test: {report.how}")
         return report
 
-    @activity.defn(name="bakery.push_image", no_thread_cancel_exception=True)
-    def push_image(self, request: LayerRequest) -> PushedBake:
-        """Push layer, config and manifest under the version's tag; done twice it is done once."""
-        bake, built = request.bake, request.built
-        with (
-            self.benches.open("publishing") as bench,
-            ThreadPoolExecutor(1, "layer") as thread,
-        ):
-            sending = thread.submit(copy_context().run, self._send_layer, request, bench)
-            sbom = digest_of(spdx_delta(bake, built, self.objects))
-            env = default_env(bake)
-            pushed = push_bake(self.registry, bake, built.layer, env, sbom, sending.result)
-            bench.log.line(f"pushed {bake.repository}@{pushed.digest}")
-        self.objects.delete(layer_key(run_id()))
-        return pushed
+    @activity.defn(name="bakery.publish", no_thread_cancel_exception=True)
+    def publish(self, request: PublishBake) -> PublishedBake:
+        """The image under its version's tag, and SBOMs, provenance and signature of the bake.
 
-    @activity.defn(name="bakery.write_documents", no_thread_cancel_exception=True)
-    def write_documents(self, request: DocumentBake) -> list[Attachment]:
-        """SBOMs, provenance and signature: into the object store, and to the image as referrers."""
+        The documents lie in the object store, and at the image as referrers. Done twice it is
+        done once.
+        """
         info = activity.info()
-        key = load_or_create_key(self.settings.signing_key)
-        archive = Archive(self.registry, self.objects, key)
         invocation = f"{info.workflow_id}/{info.workflow_run_id}"
-        return publish_bake_documents(request, invocation, archive, heartbeat)
+        with self.benches.open("publishing") as bench:
+            send = partial(self._send_layer, request, bench.progress)
+            published = publish_bake(request, invocation, self._archive(), send, heartbeat)
+            if published.pushed is not None:
+                bench.log.line(f"pushed {request.bake.repository}@{published.pushed.digest}")
+        self.objects.delete(layer_key(run_id()))
+        return published
 
     @activity.defn(name="bakery.withdraw")
     def withdraw(self, request: WithdrawBake) -> None:
-        """Remove what a bake that came to nothing has made; an earlier image of its stays."""
+        """Remove what a bake that came to nothing has made; earlier images of its key stay."""
         self.objects.delete(layer_key(run_id()))
-        bake, digest = request.bake, request.digest
-        known = bake.cached.digest if bake.cached else None
-        if digest is not None and digest != known:
+        bake = request.bake
+        if request.built is None:
+            return
+        try:
+            digest = plan_bake(bake, request.built, self._archive()).documents.digest
+        except NotFound:
+            return  # no image can have been pushed onto a base that is not there
+        known = {*bake.known_digests, bake.cached and bake.cached.digest}
+        if digest not in known:
             self.registry.delete_manifest(bake.repository, digest)
 
     @activity.defn(name="bakery.sweep_layers")
@@ -188,12 +186,23 @@ class BakeActivities:
             self.objects.delete(key)
         return lost
 
-    def _send_layer(self, request: LayerRequest, bench: Bench) -> None:
+    def _archive(self) -> Archive:
+        key = load_or_create_key(self.settings.signing_key)
+        return Archive(self.registry, self.objects, key)
+
+    def _send_layer(self, request: PublishBake, progress: Progress) -> bool:
+        """Whether the layer lies in the bake's repository now."""
+        assert request.built is not None
         repository, layer = request.bake.repository, request.built.layer
-        if not self.registry.blob_exists(repository, layer.digest):
-            path = bench.folder / "layer.tar.gz"
-            self._fetch_layer(request, path)
-            upload_layer(self.registry, repository, path, layer, bench.progress)
+        if self.registry.blob_exists(repository, layer.digest):
+            return True
+        try:
+            content = self.objects.open_stream(layer_key(run_id()))
+        except NotFound:
+            return False
+        with closing(content):
+            upload_layer(self.registry, repository, content.read, layer, progress)
+        return True
 
     def _fetch_layer(self, request: LayerRequest, target: Path) -> None:
         """The layer of this run, or one that lies in the registry from an earlier bake."""

@@ -18,6 +18,12 @@ def _told(phrase: str) -> None:
     heartbeat(phrase, None)
 
 
+def _counted(done: BatchDone) -> BatchDone:
+    """An earlier try, which was cut off, took with it what it had counted."""
+    report = done.report.model_copy(update={"at_least": activity.info().attempt > 1})
+    return done.model_copy(update={"report": report})
+
+
 class GarbageActivities:
     """Storage side: needs the database and Distribution's storage."""
 
@@ -32,9 +38,9 @@ class GarbageActivities:
 
     @activity.defn(name="registry.plan_garbage")
     def plan_garbage(self) -> GarbageReport:
-        """What a collection would free now; nothing is changed."""
+        """What a collection would free now, and what comes later; nothing is changed."""
         with self.store.read() as session:
-            return registry_gc_plan.plan(session, now=datetime.now(UTC), told=_told)
+            return registry_gc_plan.plan_all(session, now=datetime.now(UTC), told=_told)
 
     @activity.defn(name="registry.collect_garbage")
     def collect_garbage(self, batch: GarbageBatch) -> BatchDone:
@@ -42,12 +48,13 @@ class GarbageActivities:
 
         When it is cut off, another one does the rest: what is done is off the queue.
         """
-        return self.collector.reviews(batch, _told)
+        return _counted(self.collector.reviews(batch, _told))
 
     @activity.defn(name="registry.collect_leftovers")
     def collect_leftovers(self, batch: GarbageBatch) -> BatchDone:
-        """Remove old uploads and empty repositories from the storage."""
-        return self.collector.leftovers(batch, _told)
+        """Remove old uploads and empty repositories from the storage, or only count them."""
+        done = self.collector.leftovers(batch, _told)
+        return done if batch.dry_run else _counted(done)
 
     @activity.defn(name="registry.record_upkeep")
     def record_upkeep(self, run: UpkeepRun) -> None:

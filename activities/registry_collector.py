@@ -200,18 +200,24 @@ class Collector:
                 self.storage.put_blob(digest, [data])
 
     def leftovers(self, batch: GarbageBatch, told: Told) -> BatchDone:
-        """Remove uploads that nobody went on with, and folders of repositories without a file."""
+        """Remove uploads that nobody went on with, and folders of repositories without a file.
+
+        A dry run counts them.
+        """
         uploads, empty, cursor = 0, 0, batch.cursor
         pace = Pace(batch.per_second)
-        names = list(islice(self.storage.repositories(batch.cursor), REPOSITORIES_AT_A_TIME))
+        listing = partial(told, f"listing repositories from behind {cursor or 'the first'}")
+        found = self.storage.repositories(batch.cursor, listing)
+        names = list(islice(found, REPOSITORIES_AT_A_TIME))
         for name in names:
             for upload in self._stale(name):
-                self.storage.remove_upload(upload)
+                if not batch.dry_run:
+                    self.storage.remove_upload(upload)
                 uploads += 1
-            empty += self._drop_empty(name)
+                told(f"{uploads} old uploads, in {name}")
+            empty += self._is_empty(name, batch)
             cursor = name
-            phrase = f"{uploads} old uploads removed, at {name}"
-            pace.wait(1, partial(told, phrase))
+            pace.wait(1, partial(told, f"{uploads} old uploads, at {name}"))
         report = GarbageReport(uploads=uploads, empty=empty)
         return BatchDone(report=report, more=len(names) == REPOSITORIES_AT_A_TIME, cursor=cursor)
 
@@ -219,10 +225,13 @@ class Collector:
         before = datetime.now(UTC) - self.upload_age
         return [one for one in self.storage.uploads(repository) if one.touched_at < before]
 
-    def _drop_empty(self, name: str) -> bool:
+    def _is_empty(self, name: str, batch: GarbageBatch) -> bool:
+        """Whether nobody knows the repository and it has no file; then its folders go."""
         with self.store.read() as session:
             if registry_gc.is_known(session, name):
                 return False
+        if batch.dry_run:
+            return self.storage.is_empty(name)
         return self.storage.remove_if_empty(name)
 
 

@@ -6,8 +6,7 @@ from temporalio import activity
 
 from activities.progress import heartbeat
 from fleetwide.errors import ImagePullFailed
-from fleetwide.models.containers import HostState
-from fleetwide.models.hosts import PullProgress
+from fleetwide.models.hosts import HostState, PullProgress
 from fleetwide.models.registry_preheat import PreheatPlan, PreheatSpec, WarmedHost, WarmHost
 from fleetwide.providers.distribution import Manifest, RegistryClient
 from fleetwide.providers.docker import ContainerHost
@@ -17,6 +16,7 @@ from fleetwide.providers.progress import Throttled
 from fleetwide.providers.registry_peers import loopback_mirror
 from fleetwide.registry.preheat import choose_hosts
 from fleetwide.registry.references import ImageReference, parse_reference
+from fleetwide.registry.sharing import Together
 from fleetwide.store import hosts, registry_preheats
 from fleetwide.store.session import Store
 
@@ -67,7 +67,7 @@ class PreheatPlanActivities:
 
 
 def _run_by() -> str:
-    """The workflow that the rights are of."""
+    """The workflow whose pre-heat this is."""
     found = activity.info().workflow_id
     assert found is not None
     return found
@@ -92,10 +92,12 @@ class HostPreheatActivities:
             RegistryUnavailable, ImagePullFailed: the registry or Docker did not do their part.
         """
         reference = ImageReference(request.repository, digest=request.digest)
-        fetch = Fetch(self._host.host_id, self._registry, self._sharing, Throttled(heartbeat))
+        together = Together(_run_by(), request.repository, request.digest)
+        progress = Throttled(heartbeat)
+        fetch = Fetch(self._host.host_id, self._registry, self._sharing, together, progress)
         manifests, parsed = fetch.manifests(reference)
         with self._sharing.cache.keeping(blob.digest for blob in parsed.blobs):
-            warmed = fetch.blobs(parsed, request)
+            warmed = fetch.blobs(parsed, request.peer)
             self._load(reference, manifests)
         return warmed
 

@@ -9,8 +9,9 @@ from itertools import islice
 from temporalio import activity
 
 from activities.progress import heartbeat
-from activities.registry_mending import TOLD, Mender
-from activities.registry_scrub import Repairs
+from activities.registry_comparing import Comparison
+from activities.registry_mending import TOLD, Mender, Terms
+from activities.registry_repairs import Repairs
 from fleetwide.models.registry_gc import (
     MAX_EXAMPLES,
     Adoption,
@@ -25,9 +26,14 @@ from fleetwide.providers.registry_policies import PolicyFile
 from fleetwide.providers.registry_replicas import BlobSource, NoReplicas
 from fleetwide.providers.registry_storage import PREFIXES, RegistryStorage
 from fleetwide.registry.digests import PREFIX
-from fleetwide.registry.reconcile import IndexView, Meaning, StorageView, compare
 from fleetwide.settings import Settings
-from fleetwide.store import events, registry_gc, registry_repositories, registry_views
+from fleetwide.store import (
+    events,
+    registry_gc,
+    registry_repositories,
+    registry_reviews,
+    registry_views,
+)
 from fleetwide.store.registry_admission import Rules
 from fleetwide.store.registry_blobs import LIVE
 from fleetwide.store.session import Store
@@ -59,7 +65,10 @@ class ReconcileActivities:
         return list(islice(self._unknown(request.after), request.limit))
 
     def _unknown(self, after: str) -> Iterable[str]:
-        for name in self.storage.repositories(after):
+        def listing() -> None:
+            heartbeat("listing repositories", None)
+
+        for name in self.storage.repositories(after, listing):
             heartbeat(f"looking at {name}", None)
             with self.store.read() as session:
                 known = registry_gc.is_known(session, name)
@@ -68,47 +77,31 @@ class ReconcileActivities:
 
     @activity.defn(name="registry.reconcile_repository")
     def reconcile_repository(self, one: ReconcileOne) -> ReconcileReport:
-        """Compare a repository's tags, manifests and links, and mend what differs."""
+        """Compare a repository's tags, manifests and links, and mend what differs.
+
+        Stretch by stretch for ten minutes; of a larger one ``rest`` says where to go on.
+        """
         settled = datetime.now(UTC) - timedelta(seconds=one.settle_seconds)
-        # The storage first: what is pushed meanwhile is then known to the index at least.
-        there = self._storage_view(one.name)
-        with self.store.read() as session:
-            if registry_gc.is_going_repository(session, one.name):
-                return ReconcileReport(repositories=1)
-            repository = registry_repositories.find(session, one.name)
-            here = (
-                registry_views.view(session, repository, there.tags)
-                if repository is not None
-                else IndexView()
-            )
-        differences = compare(here, there, settled)
-        lease = timedelta(seconds=self.settings.registry_lease_seconds)
-        policy = PolicyFile(self.settings.registry_policy)
-        rules = Rules(policy.current(), policy.source)
-        mender = Mender(self.store, self.storage, one, settled, lease, rules)
-        found = []
-        for number, difference in enumerate(mender.in_order(differences)):
-            heartbeat(f"mending {one.name}", number / len(differences))
-            found.append(mender.mend(difference))
-        return self._reported(one.name, [item for item in found if item.done])
-
-    def _storage_view(self, name: str) -> StorageView:
-        tags = {}
-        for number, tag in enumerate(self.storage.tags(name)):
-            tags[tag.name] = Meaning(tag.digest, tag.modified_at)
-            if number % 100 == 0:
-                heartbeat(f"listing the tags of {name}", None)
-        manifests = frozenset(self.storage.revisions(name))
-        heartbeat(f"listing the blobs of {name}", None)
-        return StorageView(
-            tags=tags, manifests=manifests, layers=frozenset(self.storage.layers(name))
-        )
-
-    def _reported(self, name: str, found: list[Found]) -> ReconcileReport:
-        report = _report(name, found).plus(ReconcileReport(repositories=1))
-        if found:
-            self._tell(f"registry/{name}", report)
+        comparison = Comparison(self.store, self.storage, one.name, settled)
+        mender = self._mender(one, settled)
+        report = ReconcileReport(repositories=0 if one.rest else 1)
+        for differences, rest in comparison.stretches(one.rest):
+            found = []
+            for number, difference in enumerate(differences):
+                heartbeat(f"mending {one.name}", number / len(differences))
+                found.append(mender.mend(difference))
+            found += mender.found_beside(differences)
+            report = report.plus(_report(one.name, [item for item in found if item.done]))
+            report = report.model_copy(update={"rest": rest})
+        if report.counts:
+            self._tell(f"registry/{one.name}", report)
         return report
+
+    def _mender(self, one: ReconcileOne, settled: datetime) -> Mender:
+        policy = PolicyFile(self.settings.registry_policy)
+        lease = timedelta(seconds=self.settings.registry_lease_seconds)
+        terms = Terms(settled, lease, Rules(policy.current(), policy.source))
+        return Mender(self.store, self.storage, one, terms)
 
     def _tell(self, subject: str, report: ReconcileReport) -> None:
         told = ", ".join(f"{count} {kind}" for kind, count in report.counts.items())
@@ -146,11 +139,12 @@ class ReconcileActivities:
         ]
         found = []
         for blob in strays:
+            heartbeat(f"queueing strays {one.name}", None)
             done = TOLD
             if one.adoption is Adoption.ADOPT:
                 with self.store.write() as session:
                     sizes = {blob.digest: blob.size}
-                    registry_gc.track_bytes(session, sizes, now=datetime.now(UTC))
+                    registry_reviews.track(session, sizes, now=datetime.now(UTC))
                 done = "queued for review"
             found.append(Found(kind=Difference.STRAY_BLOB, name=blob.digest, done=done))
         lost = [d for d, row in sorted(indexed.items()) if row.state == LIVE and d not in stored]
@@ -161,6 +155,7 @@ class ReconcileActivities:
         return report
 
     def _lost(self, digest: str) -> Found | None:
+        heartbeat(f"looking for {digest}", None)
         if self.storage.blob(digest) is not None:  # came in meanwhile
             return None
         repairs = Repairs(self.store, self.storage, self.source)

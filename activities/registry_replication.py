@@ -117,13 +117,15 @@ class ReplicationActivities:
     def copy_tags(self, image: ReplicateImage) -> list[str]:
         """Let the tags mean the image in the region that mean it here; book the copy as whole.
 
+        Also tags that meant it once are looked at: who is killed between writing a tag and
+        looking again leaves it there on an image that it does not mean here any more.
+
         Raises:
             RegistryUnavailable: the region does not answer, or refuses a tag.
         """
         target, moment = self._target(image), datetime.now(UTC)
         with self.store.read() as session:
-            rows = registry_tags.of_manifest(session, self._id(session, image), image.digest)
-            names = [row.name for row in rows]
+            names = registry_replicas.tags_ever_of(session, self._id(session, image), image.digest)
         moved = [name for name in names if self._copy_tag(image, target, name)]
         self._book(image, registry_replicas.PRESENT, self._manifests(image), moment=moment)
         return moved
@@ -137,16 +139,19 @@ class ReplicationActivities:
         """Whether the tag means the image there in the end.
 
         The tag may move while it is copied, and that image's own replication may have been
-        quicker: whoever has written looks again.
+        quicker: whoever has written looks again. What the tag means there beside this image is
+        the business of others.
         """
         key = (image.region, image.repository, f"tag {name}")
         with self._locks.holding(key, lambda: heartbeat(f"waiting for tag {name}", None)):
             for _ in range(TAG_TRIES):
                 heartbeat(f"tag {name}", None)
                 meaning = self._meaning(image, name)
-                if meaning is None or target.tag(name) == meaning:
+                there = target.tag(name) if meaning is not None else None
+                if meaning is None or there == meaning:
                     return meaning == image.digest
-                if meaning != image.digest and not target.has_manifest(meaning):
+                ours = image.digest in (meaning, there)
+                if not ours or (meaning != image.digest and not target.has_manifest(meaning)):
                     return False
                 self._put(target, meaning, ImageReference(image.repository, tag=name))
         raise RegistryUnavailable(f"tag {name} of {image.repository} moves all the time")

@@ -46,7 +46,7 @@ class RepositoryActivities:
             marked = row is not None and row.deleting_since is not None
         if not marked and not request.force:
             self._refuse_in_use(request.repository)
-        with self.store.write() as session:
+        with self.store.write(reason=request.reason) as session:
             deletion.mark(session, request.repository, by=by, now=now)
         if not request.force:
             self._refuse_started_meanwhile(request)
@@ -88,32 +88,35 @@ class RepositoryActivities:
     def end_repository_tags(self, step: DeletionStep) -> int:
         """End tags for a while; how many. 0 when there are no more."""
         return self._batches(
+            step,
             lambda session, now: deletion.end_tags(
                 session, step.repository, TAGS, by=step.by, now=now
-            )
+            ),
         )
 
     @activity.defn(name="registry.delete_repository_manifests", no_thread_cancel_exception=True)
     def delete_repository_manifests(self, step: DeletionStep) -> int:
         """Delete manifests for a while; how many. 0 when there are no more."""
         return self._batches(
+            step,
             lambda session, now: deletion.delete_manifests(
                 session, step.repository, MANIFESTS, by=step.by, now=now
-            )
+            ),
         )
 
     @activity.defn(name="registry.drop_repository_blobs", no_thread_cancel_exception=True)
     def drop_repository_blobs(self, step: DeletionStep) -> int:
         """Let blobs no longer belong to it, for a while; how many. 0 when there are no more."""
         return self._batches(
-            lambda session, now: deletion.drop_blobs(session, step.repository, BLOBS, now=now)
+            step,
+            lambda session, now: deletion.drop_blobs(session, step.repository, BLOBS, now=now),
         )
 
     @activity.defn(name="registry.finish_deletion")
     def finish_deletion(self, step: DeletionStep) -> None:
         """Forget what its tags meant, and its name."""
         while True:
-            with self.store.write() as session:
+            with self.store.write(reason=step.reason) as session:
                 if deletion.find_any(session, step.repository) is None:
                     return
                 if not deletion.forget_history(session, step.repository, TAGS):
@@ -130,11 +133,11 @@ class RepositoryActivities:
             message = f"the deletion was stopped: {step.removed.sentence}"
             deletion.unmark(session, step.repository, message, by=step.by, now=now)
 
-    def _batches(self, work: Callable[[Session, datetime], int]) -> int:
+    def _batches(self, step: DeletionStep, work: Callable[[Session, datetime], int]) -> int:
         """Batch after batch for a while, each a transaction; a cancel waits for the count."""
         deadline, done = time.monotonic() + BUDGET_SECONDS, 0
         while time.monotonic() < deadline:
-            with self.store.write() as session:
+            with self.store.write(reason=step.reason) as session:
                 count = work(session, datetime.now(UTC))
             if count == 0:
                 break

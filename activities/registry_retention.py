@@ -1,14 +1,15 @@
 """Retention in the registry: judge repositories by the policy's rules, end the tags that go."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from temporalio import activity
 
 from activities.progress import heartbeat
+from fleetwide.models.registry_gc import UpkeepKind
 from fleetwide.models.registry_retention import (
     MAX_EXAMPLES,
     MAX_SHARES,
@@ -17,19 +18,23 @@ from fleetwide.models.registry_retention import (
     RegistryRetentionRequest,
     RepositoryRetention,
     RetentionPlan,
+    RetentionReport,
 )
 from fleetwide.providers.registry_policies import PolicyFile
-from fleetwide.registry.retention import Newest, Verdict, judge, kept_counts, reviewed_tag
+from fleetwide.registry.retention import (
+    Newest,
+    TagFacts,
+    Verdict,
+    judge,
+    kept_counts,
+    reviewed_tag,
+)
 from fleetwide.registry.tag_rules import matches_any
 from fleetwide.store import registry_repositories
+from fleetwide.store import registry_retention_report as reports
+from fleetwide.store.registry_reports import keep
 from fleetwide.store.registry_repositories import id_of
-from fleetwide.store.registry_retention import (
-    PAGE,
-    end_tags,
-    facts_page,
-    live_tags,
-    tag_times,
-)
+from fleetwide.store.registry_retention import PAGE, facts_page, live_tags, tag_times
 from fleetwide.store.registry_tables import RepositoryRow
 from fleetwide.store.session import Store
 
@@ -39,6 +44,9 @@ BATCH = 100
 """Tags that end in one transaction: others write in between."""
 BUDGET_SECONDS = 20.0
 """A page of work; where it stopped is kept in the history, so that a kill costs no more."""
+REMEMBERED = timedelta(days=31)
+"""Names that a report gave; it waits for 30 days at most."""
+FORGOTTEN_AT_ONCE = 5000
 
 
 @dataclass
@@ -99,13 +107,31 @@ class RegistryRetentionActivities:
             InvalidInput: the policy file is wrong.
         """
         rules = self.policy.current().retention
-        return RetentionPlan(rules=rules, source=self.policy.source, at=datetime.now(UTC))
+        self._forget_old()
+        run = activity.info().workflow_run_id or ""
+        return RetentionPlan(rules=rules, source=self.policy.source, at=datetime.now(UTC), run=run)
+
+    @activity.defn(name="registry.keep_retention")
+    def keep_retention(self, report: RetentionReport) -> None:
+        """Keep the report of a run as an event; the newest of a run is its last."""
+        info, now = activity.info(), datetime.now(UTC)
+        with self.store.write() as session:
+            keep(session, UpkeepKind.RETENTION, info.workflow_id or "", report, now=now)
+
+    def _forget_old(self) -> None:
+        """Some of what nobody can apply any more; the next run forgets the rest."""
+        deadline = time.monotonic() + BUDGET_SECONDS
+        while time.monotonic() < deadline:
+            with self.store.write() as session:
+                before = datetime.now(UTC) - REMEMBERED
+                if not reports.forget(session, before, FORGOTTEN_AT_ONCE):
+                    return
 
     @activity.defn(name="registry.judge_repositories")
     def judge_repositories(self, page: JudgePage) -> JudgedPage:
-        """Judge repository after repository for a while, and end what goes when asked to.
+        """Judge repository after repository for a while, and name what goes.
 
-        Done again it judges again: a tag that has ended meanwhile is not counted twice.
+        With ``apply`` end what goes now and was named; what a try ended that was killed counts.
         """
         deadline = time.monotonic() + BUDGET_SECONDS
         result, after = JudgedPage(), page.after
@@ -132,30 +158,55 @@ class RegistryRetentionActivities:
         for times in tag_times(self.store, repository_id, until):
             newest.add(times)
             heartbeat(f"looking at {row.name}", None)
-        kept, after = newest.names(), ""
+        kept = newest.names()
         judging = _Judging(row, page, RepositoryRetention(repository=row.name))
+        for between, facts in self._pages(repository_id, until):
+            verdicts = judge(newest, facts, until, kept=kept)
+            going = {one.tag.digest for one in verdicts if one.goes}
+            with self.store.read() as session:
+                live = live_tags(session, repository_id, going)
+            gone = [one.tag for one in judging.add(verdicts, live)]
+            if page.apply:
+                self._end(row.name, gone, page)
+            else:
+                self._name(repository_id, gone, between, page)
+            heartbeat(f"looking at {row.name}", None)
+        with self.store.read() as session:
+            judging.ended = reports.ended_count(session, page.plan.run, repository_id)
+        return judging
+
+    def _pages(
+        self, repository_id: int, until: datetime
+    ) -> Iterator[tuple[tuple[str, str | None], list[TagFacts]]]:
+        """Facts of the repository's tags, and between which names they lie."""
+        after = ""
         while True:
             with self.store.read() as session:
-                facts = facts_page(session, repository_id, after=after, until=until)
-                verdicts = judge(newest, facts, until, kept=kept)
-                going = {one.tag.digest for one in verdicts if one.goes}
-                live = live_tags(session, repository_id, going)
-            gone = judging.add(verdicts, live)
-            if page.apply:
-                judging.ended += self._end(row.name, gone, page.by)
-            if len(facts) < PAGE:
-                return judging
-            after = facts[-1].name
-            heartbeat(f"looking at {row.name}", None)
+                facts = facts_page(session, repository_id, after=after, until=until, limit=PAGE)
+            last = facts[-1].name if len(facts) == PAGE else None
+            yield (after, last), facts
+            if last is None:
+                return
+            after = last
 
-    def _end(self, name: str, going: Sequence[Verdict], by: str) -> int:
-        ended = 0
+    def _name(
+        self,
+        repository_id: int,
+        going: Sequence[TagFacts],
+        between: tuple[str, str | None],
+        page: JudgePage,
+    ) -> None:
+        now, run = datetime.now(UTC), page.plan.run
+        with self.store.write() as session:
+            reports.name_going(session, run, repository_id, going, between=between, now=now)
+
+    def _end(self, name: str, going: Sequence[TagFacts], page: JudgePage) -> None:
+        run, by = page.plan.run, page.by
         for start in range(0, len(going), BATCH):
-            batch = [one.tag for one in going[start : start + BATCH]]
-            with self.store.write() as session:
-                ended += end_tags(session, name, batch, by=by, now=datetime.now(UTC))
+            batch = going[start : start + BATCH]
+            with self.store.write(reason=page.reason) as session:
+                reports.end_named(session, run, name, batch, by=by, now=datetime.now(UTC))
             heartbeat(f"ending tags of {name}", None)
-        return ended
 
 
 def _with(result: JudgedPage, judged: _Judging) -> JudgedPage:

@@ -1,12 +1,15 @@
 """Puts the API together."""
 
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from api import problems
+from api.cached_bakes import CachedBakes
 from api.deps import Platform
 from api.middleware import RequestEdge
 from api.routers import (
@@ -16,10 +19,18 @@ from api.routers import (
     baseos_lines,
     baseos_moves,
     batch,
+    capacity_groups,
     containers,
+    discovery,
+    disruptions,
+    errands,
     events,
+    fleet,
+    hosts,
     images,
+    metrics,
     operations,
+    pools,
     recipes,
     registry,
     registry_accounts,
@@ -28,6 +39,8 @@ from api.routers import (
     registry_pages,
     registry_regions,
     rosco,
+    services,
+    task_events,
 )
 from fleetwide import __version__
 from fleetwide.models.documents import Problem
@@ -47,7 +60,17 @@ ROUTERS = (
     bakery,
     images,
     recipes,
+    task_events,
     containers,
+    hosts,
+    fleet,
+    errands,
+    pools,
+    services,
+    capacity_groups,
+    discovery,
+    disruptions,
+    metrics,
     batch,
     registry_accounts,
     registry_changes,
@@ -58,6 +81,12 @@ ROUTERS = (
     events,
     operations,
     rosco,
+)
+
+# FastAPI gives a body the name of its parameter as an alias, and silences pydantic's warning while
+# it makes the body's field; our models are built later, at the first request.
+warnings.filterwarnings(
+    "ignore", "The 'alias' attribute", category=UnsupportedFieldAttributeWarning
 )
 
 
@@ -80,6 +109,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses={status: _problem_response(status) for status in ERRORS},
     )
     problems.install(app)
+    app.add_middleware(CachedBakes)
     app.add_middleware(RequestEdge)
     for module in ROUTERS:
         app.include_router(module.router)

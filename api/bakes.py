@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqlmodel import Session
 from temporalio.common import WorkflowIDReusePolicy
 
 from api.deps import Platform
@@ -41,6 +42,12 @@ def admit(platform: Platform, spec: BakeSpec) -> Admission:
         if _is_answer(bake):
             return Admission(spec, bake, bake.cached)
         return Admission(spec, bake, None, bakes.at_work(session, bake.bake_key))
+
+
+def known_image(session: Session, spec: BakeSpec) -> BakedImage | None:
+    """The image that answers a request, where nothing is left to do. Raises like ``admit``."""
+    bake = bakes.resolve(session, spec)
+    return bake.cached if _is_answer(bake) else None
 
 
 def _is_answer(bake: ResolvedBake) -> bool:

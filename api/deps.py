@@ -8,7 +8,10 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Query, Request
 from temporalio.client import Client
 
+from api.auth import Entrance
+from api.endpoint_watch import EndpointWatch
 from fleetwide.errors import InvalidInput, ServiceUnavailable
+from fleetwide.models.labels import MAX_LABELS
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.image_references import ImageResolver
 from fleetwide.providers.objects import ObjectStore, open_object_store
@@ -64,17 +67,22 @@ class Platform:
     objects: ObjectStore
     temporal: TemporalConnection
     registry_policy: PolicyFile
+    entrance: Entrance
+    endpoints: EndpointWatch
     admissions: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(ADMISSION_THREADS))
 
     @classmethod
     def open(cls, settings: Settings) -> "Platform":
+        store = Store.from_settings(settings)
         return cls(
             settings=settings,
-            store=Store.from_settings(settings),
+            store=store,
             registry=RegistryClient.from_settings(settings),
             objects=open_object_store(settings),
             temporal=TemporalConnection(settings),
             registry_policy=PolicyFile(settings.registry_policy),
+            entrance=Entrance(settings, store),
+            endpoints=EndpointWatch(store),
         )
 
     @property
@@ -86,7 +94,8 @@ class Platform:
         self.store.engine.dispose()
 
 
-def _platform(request: Request) -> Platform:
+# FastAPI runs what is not async in a thread, and a thread costs each request more than these do.
+async def _platform(request: Request) -> Platform:
     platform: Platform = request.app.state.platform
     return platform
 
@@ -99,7 +108,7 @@ def _page_number(cursor: str | None) -> int | None:
     return int(cursor)
 
 
-def _cursor(
+async def _cursor(
     cursor: Annotated[str | None, Query(description="next of the page before")] = None,
 ) -> int | None:
     return _page_number(cursor)
@@ -112,6 +121,10 @@ def next_cursor(items: list[Any], limit: int, last: int | None) -> str | None:
 
 PlatformDep = Annotated[Platform, Depends(_platform)]
 CursorDep = Annotated[int | None, Depends(_cursor)]
+LabelsQuery = Annotated[
+    list[str],
+    Query(alias="label", max_length=MAX_LABELS, description="name=value; all that are given"),
+]
 LimitQuery = Annotated[int, Query(ge=1, le=MAX_PAGE, description="items per page")]
 WaitQuery = Annotated[
     float, Query(ge=0, le=MAX_WAIT_SECONDS, description="seconds to wait for the end")

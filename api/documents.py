@@ -5,24 +5,30 @@ from urllib.parse import quote
 
 from sqlmodel import Session
 
-from api.links import links_of, ui_page
+from api.links import links_of
+from fleetwide.containers.company import log_key as container_log_key
 from fleetwide.models.bakes import BakedImage, BakeFailure, BakeState, StageTime
 from fleetwide.models.base import Waiting
 from fleetwide.models.batch import BatchState
-from fleetwide.models.containers import AttemptKey, AttemptResult, EndReason, TaskState
+from fleetwide.models.containers import AttemptKey, AttemptResult
 from fleetwide.models.documents import (
     AttemptDocument,
     BakeDocument,
     ChannelDocument,
     EventDocument,
-    HostDocument,
+    ExtraDocument,
     ImageDocument,
     JobDocument,
     ReleaseDocument,
+    TaskChange,
     TaskDocument,
 )
+from fleetwide.models.extra_containers import MAIN, ExtraProgress
+from fleetwide.models.health import HealthReport
 from fleetwide.models.os_documents import DocumentEntry
 from fleetwide.models.os_releases import Attachment, Channel
+from fleetwide.models.retries import Lineage
+from fleetwide.models.task_states import EndReason, TaskState
 from fleetwide.settings import Settings
 from fleetwide.store import children, jobs, releases
 from fleetwide.store.tables import (
@@ -30,7 +36,6 @@ from fleetwide.store.tables import (
     BakeRow,
     ChannelRow,
     EventRow,
-    HostRow,
     ImageRow,
     JobRow,
     OSReleaseRow,
@@ -111,8 +116,14 @@ def attempt_document(row: AttemptRow) -> AttemptDocument:
         signal=evidence.signal if evidence else None,
         oom_killed=row.oom_killed,
         host_id=row.host_id,
+        devices=row.devices,
+        ports=row.ports,
         waiting=Waiting.model_validate(row.waiting) if row.waiting else None,
+        leaves_at=row.preempt_at,
+        lineage=Lineage.model_validate(row.lineage),
         last_lines=evidence.last_lines if evidence else [],
+        health=_health(row, evidence),
+        extra_containers=_extras(row, evidence),
         accepted_at=row.accepted_at,
         launched_at=row.launched_at,
         started_at=row.started_at,
@@ -120,15 +131,38 @@ def attempt_document(row: AttemptRow) -> AttemptDocument:
     )
 
 
-def log_key(job: JobRow, attempt: AttemptRow) -> str:
-    """Where the attempt's log lies; it is known before the attempt has ended."""
+def _health(row: AttemptRow, evidence: AttemptResult | None) -> HealthReport | None:
+    """What was told last: at the end, else by the host's last report."""
+    if evidence is not None and evidence.health is not None:
+        return evidence.health
+    return HealthReport.model_validate(row.health) if row.health else None
+
+
+def _extras(row: AttemptRow, evidence: AttemptResult | None) -> list[ExtraDocument]:
+    told = {one.name: one for one in map(ExtraProgress.model_validate, row.extra_containers or [])}
+    if evidence is None:
+        return [ExtraDocument(**one.model_dump()) for one in told.values()]
+    return [
+        ExtraDocument(
+            state=TaskState.FINISHED,
+            health=told[end.name].health if end.name in told else None,
+            **end.model_dump(),
+        )
+        for end in evidence.extra_containers
+    ]
+
+
+def log_key(job: JobRow, attempt: AttemptRow, container: str = MAIN) -> str:
+    """Where the log of one of its containers lies; it is known before the attempt has ended."""
     key = AttemptKey(
         workflow_id=job.workflow_id,
         run_id=job.run_id,
         index=attempt.index,
         attempt=attempt.attempt,
     )
-    return attempt.log_key or key.log_key()
+    if container == MAIN and attempt.log_key:
+        return attempt.log_key
+    return container_log_key(key, container)
 
 
 def task_state(job: JobRow, attempts: Sequence[AttemptRow]) -> TaskState:
@@ -149,6 +183,9 @@ def task_document(settings: Settings, session: Session, job: JobRow) -> TaskDocu
         run_id=job.run_id,
         app=job.app,
         owner=job.owner,
+        labels=job.spec.get("labels", {}),
+        capacity_group=job.capacity_group,
+        priority=job.priority,
         state=task_state(job, rows),
         image=job.image,
         host_id=last.host_id if last else None,
@@ -172,6 +209,9 @@ def job_document(settings: Settings, session: Session, job: JobRow) -> JobDocume
         app=job.app,
         owner=job.owner,
         queue=job.queue,
+        labels=job.spec.get("labels", {}),
+        capacity_group=job.capacity_group,
+        priority=job.priority,
         size=job.size,
         state=BatchState.RUNNING if running else job.state,
         image=job.image,
@@ -184,22 +224,24 @@ def job_document(settings: Settings, session: Session, job: JobRow) -> JobDocume
     )
 
 
-def host_document(settings: Settings, row: HostRow, taken: tuple[int, int]) -> HostDocument:
-    cpu_taken, memory_taken = taken
-    return HostDocument(
-        host_id=row.host_id,
-        state=row.state,
-        cpu=row.cpu_milli / 1000,
-        cpu_reserved=cpu_taken / 1000,
-        memory=row.memory_bytes,
-        memory_reserved=memory_taken,
-        labels=row.labels,
-        docker_version=row.docker_version,
-        registered_at=row.registered_at,
-        seen_at=row.seen_at,
-        links={"ui": ui_page(settings, f"host/{row.host_id}", "").rstrip("/")},
-    )
-
-
 def event_document(row: EventRow) -> EventDocument:
     return EventDocument.model_validate(row, from_attributes=True)
+
+
+def task_change(row: EventRow) -> TaskChange:
+    """What an event of a task tells."""
+    assert row.seq is not None
+    data = row.data
+    return TaskChange(
+        seq=row.seq,
+        at=row.at,
+        task_id=row.subject.removeprefix("task/"),
+        workflow_id=row.subject,
+        kind=row.kind,
+        message=row.message,
+        attempt=data.get("attempt"),
+        state=data.get("state"),
+        reason=data.get("reason") or data.get("code"),
+        host_id=data.get("host"),
+        exit_code=data.get("exitCode"),
+    )

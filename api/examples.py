@@ -106,8 +106,61 @@ JOB_SPEC: dict[str, Example] = {
         },
     }
 }
+POOL: dict[str, Example] = {
+    "ec2": {
+        "summary": "Spot instances that come with the work",
+        "value": {
+            "name": "batch",
+            "max": 50,
+            "types": [{"name": "m6i.4xlarge"}, {"name": "m6a.4xlarge", "price": 0.9}],
+            "ec2": {
+                "region": "eu-west-1",
+                "subnets": ["subnet-0a1b2c3d", "subnet-1a2b3c4d"],
+                "image": "fleet-host",
+                "base": "baseos:stable",
+                "spot": True,
+            },
+        },
+    },
+    "local": {
+        "summary": "Further hosts on this machine",
+        "value": {
+            "name": "extra",
+            "provider": "local",
+            "desired": 1,
+            "max": 3,
+            "types": [{"name": "small", "cpu": 1, "memory": "512MiB"}],
+        },
+    },
+}
+CAPACITY_GROUP: dict[str, Example] = {
+    "critical": {
+        "summary": "What a product may count on, and at most takes",
+        "value": {
+            "tier": "Critical",
+            "guarantee": {"cpu": 40, "memory": "160GiB"},
+            "cap": {"cpu": 80},
+            "owner": "web@example.com",
+            "reason": "the shop opens in June",
+        },
+    },
+}
 KILL: dict[str, Example] = {
     "reason": {"summary": "Kept with the thing", "value": {"reason": "started by mistake"}}
+}
+EXEC: dict[str, Example] = {
+    "look": {
+        "summary": "Look at something",
+        "value": {"command": ["cat", "/etc/os-release"], "by": "ana"},
+    },
+    "secret": {
+        "summary": "With a secret and input, which no history and no event tells",
+        "value": {
+            "command": ["sh", "-c", 'import-it --key "$KEY"'],
+            "env": {"KEY": "hush"},
+            "stdin": "aGVsbG8K",
+        },
+    },
 }
 RESOLVE: dict[str, Example] = {
     "two": {
@@ -153,4 +206,74 @@ UPKEEP: dict[str, Example] = {
         "summary": "Collect every hour, compare every night, read all in a week",
         "value": {"gc_minutes": 60, "reconcile_hours": 24, "scrub_hours": 168},
     }
+}
+HOST_MOVE: dict[str, Example] = {
+    "reason": {
+        "summary": "Kept with the host",
+        "value": {"reason": "its disk fails", "by": "ana"},
+    }
+}
+HOST_DRAIN: dict[str, Example] = {
+    "drain": {
+        "summary": "Five tasks at a time; whatever is left after an hour ends at once",
+        "value": {
+            "reason": "new kernel",
+            "by": "ana",
+            "parallel": 5,
+            "deadline_seconds": 3600,
+            "force": True,
+        },
+    }
+}
+METRICS: dict[str, Example] = {
+    "queue": {
+        "summary": "What waits for all copies of a service together",
+        "value": {
+            "source": "queue-exporter",
+            "samples": [{"service": "web", "name": "queueDepth", "value": 42}],
+        },
+    },
+    "requests": {
+        "summary": "Requests per second of one copy",
+        "value": {
+            "source": "web.0.1",
+            "samples": [{"service": "web", "task": "web.0.1", "name": "requests", "value": 12.5}],
+        },
+    },
+}
+SERVICE: dict[str, Example] = {
+    "web": {
+        "summary": "Three copies with a health check, deployed one after the other",
+        "value": {
+            "name": "web",
+            "spec": {
+                "app": "hello",
+                "capacity": {"min": 2, "desired": 3, "max": 10},
+                "container": {
+                    "image": "apps/hello:1.0.0",
+                    "command": ["serve"],
+                    "resources": {"cpu": 0.25, "memory": "64MiB", "ports": {"http": {"to": 8080}}},
+                    "health": {"http": {"port": 8080, "path": "/health"}},
+                },
+                "deploy": {"max_surge_percent": 34},
+            },
+        },
+    },
+}
+DISRUPTION_BUDGET: dict[str, Example] = {
+    "careful": {
+        "summary": "Nine of ten stay healthy, two are moved in a minute at the most",
+        "value": {
+            "disruption_budget": {
+                "policy": {"availability_percentage": {"percent": 90}},
+                "rate": {"count_per_interval": {"count": 2, "seconds": 60}},
+            },
+            "reason": "it serves people today",
+            "by": "ana",
+        },
+    },
+    "default": {
+        "summary": "That of its kind again",
+        "value": {"disruption_budget": None, "reason": "the day is over", "by": "ana"},
+    },
 }

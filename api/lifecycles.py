@@ -280,10 +280,10 @@ async def update(platform: Platform, workflow_id: str, name: str, argument: Base
         return await handle.execute_update(name, argument, id=update_id)
 
     async with translated(workflow_id):
-        return await asyncio.wait_for(_despite_lost_tasks(execute), UPDATE_SECONDS)
+        return await asyncio.wait_for(despite_lost_tasks(execute), UPDATE_SECONDS)
 
 
-async def _despite_lost_tasks(execute: Callable[[], Awaitable[Any]]) -> Any:
+async def despite_lost_tasks(execute: Callable[[], Awaitable[Any]]) -> Any:
     """Send an update again that went down with its workflow task.
 
     When a workflow closes in answer to an update while one of its activities ends at the same

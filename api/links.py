@@ -27,6 +27,7 @@ def thing_page(workflow_id: str) -> str:
         "bake": "/v1/bakes",
         "task": "/v1/tasks",
         "batch": "/v1/batch/jobs",
+        "service": "/v1/services",
     }
     if kind in known and name:
         return f"{known[kind]}/{quote(name)}"

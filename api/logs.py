@@ -14,11 +14,12 @@ from api.deps import Platform
 from api.documents import log_key
 from api.streams import POLL_SECONDS, event, event_stream, whole_text
 from fleetwide.errors import InvalidInput, NotFound
-from fleetwide.models.containers import TaskState
 from fleetwide.models.documents import LogChunk, LogEnd
+from fleetwide.models.extra_containers import EXTRA_PATTERN, MAIN
+from fleetwide.models.task_states import TaskState
 from fleetwide.providers.attempt_logs import read_log, tail_lines
 from fleetwide.store import jobs
-from fleetwide.store.tables import AttemptRow
+from fleetwide.store.tables import AttemptRow, JobRow
 
 MAX_TAIL = 10_000
 MAX_TEXT_BYTES = 8 * 1024 * 1024
@@ -34,6 +35,8 @@ class LogRequest(BaseModel):
     tail: Annotated[int, Field(ge=1, le=MAX_TAIL)] | None = None
     attempt: Annotated[int, Field(ge=1, le=10_000)] | None = None
     offset: Annotated[int, Field(ge=0, le=2**40)] = 0
+    container: Annotated[str, Field(pattern=EXTRA_PATTERN)] = MAIN
+    """An extra container's name; unset, the main one's log."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +82,33 @@ async def log_response(
     """The log in the form that the request asks for."""
     if request.follow:
         start = Position.parse(last_id) if last_id else None
-        reader = LogReader(platform, workflow_id, index)
+        reader = LogReader(platform, workflow_id, index, request.container)
         return event_stream(_follow(reader, request, start))
-    return await run_in_threadpool(_text, LogReader(platform, workflow_id, index), request)
+    reader = LogReader(platform, workflow_id, index, request.container)
+    return await run_in_threadpool(_text, reader, request)
 
 
 class LogReader:
-    """Reads the attempts of one task or child, from threads."""
+    """Reads the attempts of one task or child, from threads: one container's log of each."""
 
-    def __init__(self, platform: Platform, workflow_id: str, index: int) -> None:
+    def __init__(
+        self, platform: Platform, workflow_id: str, index: int, container: str = MAIN
+    ) -> None:
         self.platform = platform
         self.workflow_id = workflow_id
         self.index = index
+        self.container = container
 
     def source(self, attempt: int | None) -> Source | None:
-        """The attempt's log, or the newest one's; None while there is none."""
+        """The attempt's log, or the newest one's; None while there is none.
+
+        Raises ``NotFound`` when the task has no such container.
+        """
         with self.platform.store.read() as session:
             job = jobs.find(session, self.workflow_id)
             if job is None or job.id is None:
                 return None
+            _check_container(job, self.container)
             rows = [row for row in jobs.attempts(session, job.id) if row.index == self.index]
         wanted = [row for row in rows if attempt in (None, row.attempt)]
         if not wanted:
@@ -105,7 +116,8 @@ class LogReader:
         row = wanted[-1]
         ended = row.state == TaskState.FINISHED
         over = job.finished_at is not None and row.attempt == rows[-1].attempt
-        return Source(log_key(job, row), row.attempt, ended, ended and over, _end_of(row))
+        key = log_key(job, row, self.container)
+        return Source(key, row.attempt, ended, ended and over, _end_of(row))
 
     def chunk(self, key: str, offset: int, *, final: bool) -> tuple[str, int]:
         """Text behind ``offset``, and the offset behind the text."""
@@ -118,6 +130,13 @@ class LogReader:
 
     def tail(self, key: str, count: int) -> list[str]:
         return tail_lines(self.platform.objects, key, count)
+
+
+def _check_container(job: JobRow, name: str) -> None:
+    extras = job.spec.get("container", {}).get("extra_containers", [])
+    known = [MAIN, *(extra["name"] for extra in extras)]
+    if name not in known:
+        raise NotFound(f"{job.workflow_id} has no container {name}; it has {', '.join(known)}")
 
 
 def _end_of(row: AttemptRow) -> LogEnd:

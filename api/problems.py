@@ -25,6 +25,12 @@ MEDIA_TYPE = "application/problem+json"
 # Where in a request FastAPI found the value; the field's own path follows.
 _SOURCES = frozenset({"body", "query", "path", "header", "cookie"})
 
+# A browser asks for the account and its secret by this.
+_HEADERS = {
+    401: {"WWW-Authenticate": 'Basic realm="fleetwide-registry", charset="UTF-8"'},
+    503: {"Retry-After": "5"},
+}
+
 log = structlog.get_logger()
 
 
@@ -67,7 +73,7 @@ def respond(
     )
     # A field's name may be anything that came in; ASCII escapes survive even lone surrogates.
     body = ascii_json(told)
-    extra = {"Retry-After": "5"} if problem.status == 503 else {}
+    extra = _HEADERS.get(problem.status, {})
     return Response(body, problem.status, {**extra, **(headers or {})}, MEDIA_TYPE)
 
 

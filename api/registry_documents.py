@@ -35,7 +35,8 @@ PULLERS = 20
 
 
 def repository_document(row: RepositoryRow) -> Repository:
-    return Repository.model_validate(row, from_attributes=True)
+    document = Repository.model_validate(row, from_attributes=True)
+    return document.model_copy(update={"size": row.size + row.manifest_bytes})
 
 
 def tag_document(policy: RegistryPolicy, repository: str, tag: TaggedImage) -> TagDocument:

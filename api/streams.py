@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from api.problems import ascii_json
+from fleetwide.errors import InvalidInput
 
 POLL_SECONDS = 0.4
 PING_SECONDS = 15
@@ -20,6 +21,19 @@ def event(kind: str, data: BaseModel, event_id: str | None = None) -> ServerSent
 def event_stream(events: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
     """The response; it ends with the iterator, with the client, or with the server."""
     return EventSourceResponse(events, ping=PING_SECONDS)
+
+
+def sequence_of(last_event_id: str) -> int:
+    """The number in a Last-Event-ID header.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not (last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) < 19):
+        raise InvalidInput.for_field(
+            "Last-Event-ID", "must be the id of an earlier event", given=last_event_id
+        )
+    return int(last_event_id)
 
 
 def whole_text(data: bytes, *, final: bool) -> tuple[str, int]:

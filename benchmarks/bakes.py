@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.harness import RunningPlatform, alternate, say
 from fleetwide.client import Client
+from fleetwide.dev.registry_accounts import ADMIN, admin_secret
 from fleetwide.models.bakery import Artifact, ArtifactType, BakeSpec, SmokeSpec
 from fleetwide.models.bakes import BakedImage
 from fleetwide.models.baseos import OSImageSpec, Variant
@@ -115,9 +116,10 @@ class Docker:
         return taken
 
 
-def docker(*words: str) -> None:
+def docker(*words: str, stdin: str = "") -> None:
     """Run the docker program; what it says is shown when it fails."""
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+    command = ["docker", *words]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         say(done.stdout + done.stderr)
         done.check_returncode()
@@ -129,11 +131,14 @@ def docker_side(running: RunningPlatform, release: ReleaseDocument) -> Iterator[
     registry = running.url("registry").partition("://")[2]
     base = f"{registry}/{release.reference}"
     side = Docker(registry, release.reference)
-    docker("pull", "--quiet", base)
+    secret = admin_secret(running.state).read_text()
+    docker("login", "--username", ADMIN, "--password-stdin", registry, stdin=secret)
     try:
+        docker("pull", "--quiet", base)
         yield side
     finally:
         docker("image", "rm", "--force", *side.pushed, base)
+        docker("logout", registry)
 
 
 @dataclass(frozen=True)

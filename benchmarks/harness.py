@@ -47,15 +47,20 @@ class RunningPlatform:
         return f"http://127.0.0.1:{self.config.processes[process].port}"
 
 
+def shipped() -> DevConfig:
+    """The development platform as it is shipped."""
+    return load(ROOT / "temporal-dev.yaml")
+
+
 @contextmanager
-def running_platform() -> Iterator[RunningPlatform]:
-    """The shipped platform on free ports and an empty state folder, gone afterwards.
+def running_platform(config: DevConfig | None = None) -> Iterator[RunningPlatform]:
+    """The shipped platform, or another, on free ports and an empty state folder, gone afterwards.
 
     SIGTERM, which ``timeout`` sends, ends the benchmark by an exception, so that it is gone then
     too.
     """
     unwind_on_sigterm()
-    config = load(ROOT / "temporal-dev.yaml")
+    config = config or shipped()
     while True:
         base = random.randrange(20000, 30000)
         if not taken_ports(range(base, base + 40)):

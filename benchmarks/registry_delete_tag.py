@@ -14,11 +14,9 @@ from benchmarks.registry_fill import (
     Pair,
     both,
     distribution_version,
-    index_repository,
-    index_tags,
-    lay_out_repository,
     lay_out_tags,
     manifest,
+    tagged_repository,
 )
 
 TAGS = 50_000
@@ -38,10 +36,7 @@ REPOSITORY = "apps/some"
 def fill(pair: Pair, names: list[str]) -> list[str]:
     """Both get the same tags; the digests of manifests that have one tag each."""
     images = [manifest(number) for number in range(ROUNDS + 1)]
-    folder = lay_out_repository(pair.storage, REPOSITORY, images)
-    lay_out_tags(folder, images[0].digest, names)
-    row = index_repository(pair.store, REPOSITORY, images)
-    index_tags(pair.store, row, images[0].digest, names)
+    folder = tagged_repository(pair, REPOSITORY, images, names)
     for number, one in enumerate(images[1:]):
         lay_out_tags(folder, one.digest, [f"single-{number}"])
     return [one.digest for one in images[1:]]

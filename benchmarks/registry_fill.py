@@ -31,7 +31,7 @@ from fleetwide.store import migrate
 from fleetwide.store import registry_blobs as blobs
 from fleetwide.store import registry_manifests as manifests
 from fleetwide.store import registry_repositories as repositories
-from fleetwide.store.registry_tables import RepositoryRow, TagRow
+from fleetwide.store.registry_tables import ManifestRow, RepositoryRow, TagRow
 from fleetwide.store.session import Store
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -127,10 +127,12 @@ class Asker:
     def __init__(self, port: int) -> None:
         self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
 
-    def ask(self, path: str, method: str = "GET", expected: int = 200) -> tuple[float, bytes]:
+    def ask(
+        self, path: str, method: str = "GET", expected: int = 200, accept: str = "*/*"
+    ) -> tuple[float, bytes]:
         """Milliseconds until the whole answer was there, and the answer."""
         started = time.perf_counter()
-        self._connection.request(method, path)
+        self._connection.request(method, path, headers={"Accept": accept})
         answer = self._connection.getresponse()
         body = answer.read()
         taken = (time.perf_counter() - started) * 1000
@@ -180,6 +182,27 @@ def index_tags(store: Store, repository_id: int, means: str, names: Sequence[str
         row.tags += len(names)
 
 
+def tagged_repository(
+    pair: Pair, name: str, images: Sequence[ParsedManifest], names: Sequence[str]
+) -> Path:
+    """A repository in both, whose first image has all the tags; its folder at Distribution."""
+    folder = lay_out_repository(pair.storage, name, images)
+    lay_out_tags(folder, images[0].digest, names)
+    row = index_repository(pair.store, name, images)
+    index_tags(pair.store, row, images[0].digest, names)
+    return folder
+
+
+def index_referrers(store: Store, repository_id: int, referrers: Sequence[ParsedManifest]) -> None:
+    """Manifests with a subject in bulk, without what they refer to."""
+    with store.write() as session:
+        for start in range(0, len(referrers), BATCH):
+            part = referrers[start : start + BATCH]
+            _insert(session, ManifestRow, [_referrer(repository_id, one) for one in part])
+        row = session.get_one(RepositoryRow, repository_id)
+        row.manifests += len(referrers)
+
+
 def index_names(store: Store, names: Sequence[str]) -> None:
     """Empty repositories in bulk."""
     rows = [
@@ -198,6 +221,26 @@ def _tag(repository_id: int, means: str, name: str) -> dict[str, Any]:
         "by": "",
         "started_at": NOW,
         "ended_by": "",
+    }
+
+
+def _referrer(repository_id: int, parsed: ParsedManifest) -> dict[str, Any]:
+    assert parsed.subject is not None
+    return {
+        "repository_id": repository_id,
+        "digest": parsed.digest,
+        "media_type": parsed.media_type,
+        "data": parsed.data,
+        "size": len(parsed.data),
+        "content_size": len(CONFIG),
+        "subject": parsed.subject.digest,
+        "artifact_type": parsed.artifact_type,
+        "annotations": dict(parsed.annotations),
+        "state": manifests.LIVE,
+        "pushed_by": "benchmark",
+        "pushed_at": NOW,
+        "touched_at": NOW,
+        "pulls": 0,
     }
 
 

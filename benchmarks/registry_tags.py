@@ -21,9 +21,8 @@ from benchmarks.registry_fill import (
     distribution_version,
     index_repository,
     index_tags,
-    lay_out_repository,
-    lay_out_tags,
     manifest,
+    tagged_repository,
 )
 from fleetwide.store.registry_reads import open_reads
 
@@ -47,11 +46,9 @@ def names(number: int) -> list[str]:
 
 def fill(pair: Pair) -> None:
     image = manifest(0)
-    folder = lay_out_repository(pair.storage, "apps/some", [image])
-    lay_out_tags(folder, image.digest, names(TAGS))
-    for repository, number in (("apps/some", TAGS), ("apps/many", MANY)):
-        row = index_repository(pair.store, repository, [image])
-        index_tags(pair.store, row, image.digest, names(number))
+    tagged_repository(pair, "apps/some", [image], names(TAGS))
+    row = index_repository(pair.store, "apps/many", [image])
+    index_tags(pair.store, row, image.digest, names(MANY))
 
 
 def pages(asker: Asker, repository: str, depths: Sequence[str]) -> float:

@@ -6,6 +6,9 @@ FleetwideError
 │   ├── NotFound              the named thing does not exist
 │   │   └── ImageNotFound     the named container image is not in the registry
 │   ├── Conflict              the thing exists already, or changed in between
+│   ├── CursorGone            the events behind a cursor were deleted, as they were old
+│   ├── Unauthenticated       nobody knows who asks: log in first
+│   ├── Denied                a rule, or what the account is granted, forbids it
 │   ├── ArtifactRejected      a deployment artifact is not what it says it is
 │   │   ├── ArtifactMismatch  its bytes are not those of its SHA-256
 │   │   └── WrongArchitecture it is built for other machines than the base
@@ -43,6 +46,8 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "NotFound"
     IMAGE_NOT_FOUND = "ImageNotFound"
     CONFLICT = "Conflict"
+    CURSOR_GONE = "CursorGone"
+    UNAUTHENTICATED = "Unauthenticated"
     DENIED = "Denied"
     ARTIFACT_REJECTED = "ArtifactRejected"
     ARTIFACT_MISMATCH = "ArtifactMismatch"
@@ -80,6 +85,8 @@ TRAITS: dict[ErrorCode, ErrorTraits] = {
     ErrorCode.NOT_FOUND: ErrorTraits(404, retryable=False, title="There is no such thing"),
     ErrorCode.IMAGE_NOT_FOUND: ErrorTraits(404, retryable=False, title="There is no such image"),
     ErrorCode.CONFLICT: ErrorTraits(409, retryable=False, title="The request conflicts"),
+    ErrorCode.CURSOR_GONE: ErrorTraits(410, retryable=False, title="The cursor is too old"),
+    ErrorCode.UNAUTHENTICATED: ErrorTraits(401, retryable=False, title="Log in first"),
     ErrorCode.DENIED: ErrorTraits(403, retryable=False, title="It is not allowed"),
     ErrorCode.ARTIFACT_REJECTED: ErrorTraits(
         422, retryable=False, title="The artifact was refused"
@@ -204,8 +211,20 @@ class Conflict(UserError):
     code = ErrorCode.CONFLICT
 
 
+class CursorGone(UserError):
+    """Events behind the cursor of a stream were deleted, as they were old: it has a gap."""
+
+    code = ErrorCode.CURSOR_GONE
+
+
+class Unauthenticated(UserError):
+    """The request has no account's credentials, or wrong ones."""
+
+    code = ErrorCode.UNAUTHENTICATED
+
+
 class Denied(UserError):
-    """A rule of the organisation forbids it; the message names the rule."""
+    """A rule of the organisation forbids it, or no grant allows it; the message says which."""
 
     code = ErrorCode.DENIED
 

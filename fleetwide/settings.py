@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, IPvAnyAddress, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -86,6 +86,21 @@ class Settings(BaseSettings):
         default="", description="registry account of this process; empty means none"
     )
     registry_password: SecretStr = Field(default=SecretStr(""), description="that account's secret")
+    registry_upkeep: bool = Field(
+        default=True,
+        description="whether the control worker makes the schedules of the registry's upkeep that "
+        "there are not yet; those that there are stay as they are",
+    )
+    registry_logins: Path | None = Field(
+        default=None,
+        description="file of what `fleetwide registry login` keeps; unset means "
+        "registry-logins.json in ~/.config/fleetwide",
+    )
+    registry_stale_seconds: int = Field(
+        default=3600,
+        ge=0,
+        description="seconds that a host gets tokens by its last known rights while SQL is away",
+    )
     registry_policy: Path | None = Field(
         default=None,
         description="file of the organisation's rules for the registry; unset means the built-in "
@@ -119,8 +134,51 @@ class Settings(BaseSettings):
     registry_upload_hours: float = Field(
         default=24, ge=0, description="hours after which an upload that nobody goes on with goes"
     )
+    archive_after_hours: float = Field(
+        default=168,
+        gt=0,
+        description="hours after which finished tasks and batch jobs leave for the archive, where "
+        "they are still found",
+    )
+    event_keep_days: float = Field(
+        default=90,
+        ge=0,
+        description="days that events are kept, and streams can be gone on with; 0 means for ever",
+    )
+    archive_keep_days: float = Field(
+        default=365,
+        ge=0,
+        description="days that finished tasks and batch jobs stay in the archive; 0 means for ever",
+    )
+    preemption_notice: float = Field(
+        default=120,
+        ge=0,
+        le=86_400,
+        description="seconds that a task whose place was lent is told before it has to leave; its "
+        "own stop grace follows",
+    )
     object_store_url: str = Field(
         default="file:.fleetwide/objects", description="file:<folder> or s3://<bucket>/<prefix>"
+    )
+    image_high_mark: float = Field(
+        default=0.85,
+        gt=0,
+        le=1,
+        description="part of the file system of this host's Docker above which images that nobody "
+        "uses go",
+    )
+    image_low_mark: float = Field(
+        default=0.75, gt=0, le=1, description="they go until it is no fuller than this"
+    )
+    image_grace_minutes: float = Field(
+        default=10,
+        ge=0,
+        description="minutes that an image stays after it was used or fetched, whatever the disk",
+    )
+    errand_hours: float = Field(
+        default=24,
+        gt=0,
+        description="hours that the outputs and files of errands (exec, fetch, stats) are kept",
     )
     aws_endpoint_url: str | None = Field(
         default=None, description="AWS endpoint; unset means real AWS"
@@ -134,12 +192,142 @@ class Settings(BaseSettings):
     host_id: str = Field(
         default="local", description="this container host's id; its queue is host.<id>"
     )
-    host_cpu: float | None = Field(default=None, description="CPUs offered; unset means all")
+    host_cpu: float | None = Field(
+        default=None, description="CPUs offered; unset means all but the reserve"
+    )
     host_memory: int | None = Field(
-        default=None, description="bytes of memory offered; unset means all but a reserve"
+        default=None, description="bytes of memory offered; unset means all but the reserve"
+    )
+    host_disk: int | None = Field(
+        default=None,
+        ge=0,
+        description="bytes of disk offered; unset means what is free, less the reserve",
+    )
+    host_network: int | None = Field(
+        default=None,
+        ge=0,
+        description="Mbit/s offered; unset means what the link has, less the reserve; a link that "
+        "does not say its speed is not counted",
+    )
+    host_gpus: str = Field(
+        default="auto",
+        description="GPU devices offered: auto, none, or ids (GPU-..., /dev/...), with commas",
+    )
+    host_reserve_cpu: float = Field(default=0.0, ge=0, description="CPUs kept back for the system")
+    host_reserve_memory: int | None = Field(
+        default=None,
+        ge=0,
+        description="bytes of memory kept back for the system; unset means a tenth, at least "
+        "512 MiB",
+    )
+    host_reserve_disk: int | None = Field(
+        default=None,
+        ge=0,
+        description="bytes of disk kept back for images and the system; unset means a twentieth, "
+        "from 1 GB to 20 GB",
+    )
+    host_reserve_network: int = Field(
+        default=0, ge=0, description="Mbit/s of the link kept back for the system"
+    )
+    host_ports: str = Field(
+        default="20000-32000", description="ports that the platform chooses for containers: from-to"
+    )
+    host_zone: str = Field(
+        default="", description="this host's zone; empty means EC2's own, where it is an instance"
+    )
+    host_address: IPvAnyAddress | None = Field(
+        default=None,
+        description="IP address that others reach this host's containers by; unset means the one "
+        "by which this host reaches Temporal",
+    )
+    host_labels: str = Field(
+        default="", description="further labels of this host: name=value, with commas"
+    )
+    host_metadata_url: str | None = Field(
+        default=None,
+        description="EC2's instance metadata; unset means the usual one, on an EC2 machine only",
+    )
+    disk_watch_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="so often the host looks how much containers wrote, where there are no quotas",
+    )
+    host_report_seconds: float = Field(
+        default=1.0,
+        ge=0.1,
+        le=60,
+        description="seconds between two reports of this host; it is taken for silent after ten "
+        "times as long",
     )
     docker_url: str = Field(
         default="unix:///var/run/docker.sock", description="this host's Docker daemon"
+    )
+    host_lost_after: float = Field(
+        default=600,
+        ge=10,
+        description="seconds after which a host that does not answer is given up as lost",
+    )
+    lost_valve_share: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="nothing is given up as lost while more than this share of the hosts, and at "
+        "least two, fell silent together",
+    )
+    lost_valve_hosts: int = Field(
+        default=5, ge=2, description="so many hosts that fell silent together are enough for that"
+    )
+    lost_valve_seconds: float = Field(
+        default=60, gt=0, description="hosts fell silent together within so many seconds"
+    )
+    disruption_quota: float = Field(
+        default=500,
+        ge=0,
+        description="so many running tasks of all jobs may be moved at once for the platform's own "
+        "reasons, when none were moved before; 0 stops all that is not forced",
+    )
+    disruption_quota_per_second: float = Field(
+        default=50, ge=0, description="so many more each second"
+    )
+    targets_nginx_file: Path | None = Field(
+        default=None,
+        description="file of upstreams that the scheduler writes for the nginx beside it, which "
+        "includes it in http; unset means there is none",
+    )
+    targets_nginx_test: str = Field(
+        default="nginx -t", description="command that says whether nginx can use that file"
+    )
+    targets_nginx_reload: str = Field(
+        default="nginx -s reload", description="command that has nginx read that file again"
+    )
+    targets_nginx_pid: Path = Field(
+        default=Path("/run/nginx.pid"),
+        description="file of that nginx's process id: by its processes it is seen that it has "
+        "loaded; without such a file nobody looks",
+    )
+    seccomp_dir: Path | None = Field(
+        default=None,
+        description="folder of this host's seccomp profiles, <name>.json; unset means none but "
+        "Docker's own",
+    )
+
+    host_paths: str = Field(
+        default="",
+        description="folders of this host that tasks may mount, with commas between them; one that "
+        "may be written ends in :rw",
+    )
+    secrets_provider: Literal["folder", "aws"] = Field(
+        default="folder",
+        description="where this host finds the secrets of tasks: in a folder, or in AWS Secrets "
+        "Manager by the role of its instance",
+    )
+    secrets_dir: Path = Field(
+        default=Path(".fleetwide/secrets"),
+        description="that folder; a secret of an application is the file <application>/<name>",
+    )
+    secrets_prefix: str = Field(
+        default="fleetwide/",
+        description="what the names in AWS begin with; <application>/<name> follows",
     )
 
     peer_address: str | None = Field(
@@ -149,10 +337,6 @@ class Settings(BaseSettings):
     )
     peer_url: str | None = Field(
         default=None, description="that address as other hosts reach it; unset means the same"
-    )
-    peer_secret: SecretStr = Field(
-        default=SecretStr(""),
-        description="what hosts know that share blobs; empty means that this one does not",
     )
     peer_cache: int = Field(
         default=20 * 1024**3, ge=0, description="bytes of blobs that a host keeps to share"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 from starlette.testclient import TestClient
@@ -17,15 +18,17 @@ NOWHERE = "127.0.0.1:9"
 
 
 @contextmanager
-def bare_api(folder: Path) -> Iterator[TestClient]:
-    """The API in this process; ``folder`` keeps its database."""
-    settings = Settings(
-        temporal_address=NOWHERE,
-        registry_url=f"http://{NOWHERE}",
-        state_dir=folder / "state",
-        database_url=SecretStr(f"sqlite:///{folder}/fleetwide.db"),
-        object_store_url=f"file:{folder}/objects",
-    )
+def bare_api(folder: Path, **more: Any) -> Iterator[TestClient]:
+    """The API in this process; ``folder`` keeps its database. It asks nobody who they are."""
+    given = {
+        "temporal_address": NOWHERE,
+        "registry_url": f"http://{NOWHERE}",
+        "registry_auth": "off",
+        "state_dir": folder / "state",
+        "database_url": SecretStr(f"sqlite:///{folder}/fleetwide.db"),
+        "object_store_url": f"file:{folder}/objects",
+    }
+    settings = Settings(**{**given, **more})
     store = Store.open(settings.database_url.get_secret_value())
     upgrade(store.engine)
     store.engine.dispose()

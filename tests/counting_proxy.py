@@ -17,7 +17,13 @@ class CountingProxy:
     listener: socket.socket
     sent: int = 0
     deaf: bool = False
+    stall_at: int | None = None
+    """From so many bytes on, it passes none any more, and keeps its connections."""
+    rate: int | None = None
+    """It passes so many bytes a second, all connections together."""
+    _ended: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _pace: threading.Lock = field(default_factory=threading.Lock)
     _open: set[socket.socket] = field(default_factory=set)
 
     @property
@@ -52,6 +58,11 @@ class CountingProxy:
                 if counted:
                     with self._lock:
                         self.sent += len(piece)
+                    if self.stall_at is not None and self.sent > self.stall_at:
+                        self._ended.wait()
+                    if self.rate is not None:
+                        with self._pace:
+                            self._ended.wait(len(piece) / self.rate)
                 sink.sendall(piece)
         for end in (source, sink):
             with suppress(OSError):
@@ -63,6 +74,7 @@ class CountingProxy:
         self.hang_up()
 
     def hang_up(self) -> None:
+        self._ended.set()
         with self._lock:
             ends = list(self._open)
         for end in ends:

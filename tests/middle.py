@@ -18,6 +18,7 @@ class Middle:
         self._target = urlsplit(target).netloc
         self._lock = threading.Lock()
         self._stop: tuple[int, Literal["before", "after"]] | None = None
+        self._put = ""
         self.count = 0
         self.reached = threading.Event()
         """Set once the request to stop at is there (``before``) or has been answered (``after``)."""
@@ -65,17 +66,24 @@ class Middle:
             self.reached.clear()
             self.go_on.clear()
 
+    def stop_at_put(self, ending: str) -> None:
+        """Stop at the next ``PUT`` of a path that ends so, before the server has it."""
+        with self._lock:
+            self._put = ending
+            self.reached.clear()
+            self.go_on.clear()
+
     def stop_nowhere(self) -> None:
         """Let all requests pass from now on, also the one that waits."""
         with self._lock:
-            self.count, self._stop = 0, None
+            self.count, self._stop, self._put = 0, None, ""
         self.go_on.set()
 
     def _pass(self, asked: BaseHTTPRequestHandler) -> None:
         with self._lock:
             self.count += 1
             stop = self._stop if self._stop and self._stop[0] == self.count else None
-        if stop and stop[1] == "before":
+        if self._is_put(asked) or (stop and stop[1] == "before"):
             self._wait()
         status, headers, body = self._ask(asked)
         if stop and stop[1] == "after":
@@ -88,6 +96,11 @@ class Middle:
         asked.send_header("Content-Length", length or str(len(body)))
         asked.end_headers()
         asked.wfile.write(body)
+
+    def _is_put(self, asked: BaseHTTPRequestHandler) -> bool:
+        """Whether it is the ``PUT`` to stop at; one without a token only asks for a challenge."""
+        known = asked.command == "PUT" and "Authorization" in asked.headers
+        return known and self._put != "" and asked.path.endswith(self._put)
 
     def _wait(self) -> None:
         self.reached.set()

@@ -1,5 +1,6 @@
 """A whole development platform for tests: real servers, real workers, on free ports of its own."""
 
+import importlib
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ BIN = Path(sys.executable).parent
 # How long an example takes says nothing on a machine that does other work too.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+ALL = "platform"
+"""The group of all tests that use the one whole platform."""
 PORTS = 40
 """More than any platform takes."""
 BASE_SPEC = {"name": "baseos", "version": "1", "suite": "bookworm", "packages": ["python3"]}
@@ -39,22 +43,42 @@ BASE_SPEC = {"name": "baseos", "version": "1", "suite": "bookworm", "packages": 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests stay together when several processes share the suite, the longest first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    """The longest first, when several processes share the suite."""
     items.sort(
         key=lambda item: ("platform" not in _fixtures(item), "integration" not in item.keywords)
     )
 
 
-def _group(item: pytest.Item) -> str:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Say which tests stay together. Pytest 9.2 ignores the groups that xdist itself knows of."""
+    # Imported only where xdist is at work; it brings no types.
+    scheduling: Any = importlib.import_module("xdist.scheduler")
+
+    class Together(scheduling.LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid.partition("::")[0])
+
+    return Together(config, log)
+
+
+@cache
+def _group(file: str) -> str:
     """Tests of one group run in one process, one after the other.
 
     What a whole session shares is made once in each process: it is made once in all when the
     tests that use it stay in one. That is a platform, or what the conftest of a folder makes.
+    Tests of one folder that use the Docker daemon stay together, too: some count what is on it.
     """
-    together = item.path.parent if (item.path.parent / "conftest.py").exists() else item.path
-    return "platform" if "platform" in _fixtures(item) else str(together.relative_to(ROOT))
+    path = ROOT / file
+    text = path.read_text()
+    if "tests.platforms import" in text and "platform: Platform" in text:
+        return ALL
+    conftest = path.parent / "conftest.py"
+    shares = conftest.exists() and (
+        "integration" in path.parts or 'scope="session"' in conftest.read_text()
+    )
+    return str(path.parent if shares else path)
 
 
 def _fixtures(item: pytest.Item) -> list[str]:
@@ -101,19 +125,26 @@ class Platform:
     traces: TraceReceiver
 
     def client(self) -> Client:
-        return Client(self.api_url)
+        return Client(self.api_url, login=self.admin())
+
+    def admin(self) -> Credentials:
+        """The person's account."""
+        return Credentials(ADMIN, admin_secret(self.state).read_text())
 
     def registry(self) -> RegistryClient:
         """The platform's registry, with the person's account."""
         url = f"http://127.0.0.1:{self.config.processes['registry'].port}"
-        secret = admin_secret(self.state).read_text()
-        return RegistryClient(url, Credentials(ADMIN, secret))
+        return RegistryClient(url, self.admin())
 
     def fleetwide(self, *arguments: str, code: int = 0, stdin: str | None = None) -> str:
         """Run the ``fleetwide`` CLI as a person would; returns standard output."""
         done = subprocess.run(
             [BIN / "fleetwide", *arguments],
-            env={**os.environ, "FLEETWIDE_API_URL": self.api_url},
+            env={
+                **os.environ,
+                "FLEETWIDE_API_URL": self.api_url,
+                "FLEETWIDE_STATE_DIR": str(self.state),
+            },
             capture_output=True,
             text=True,
             input=stdin,

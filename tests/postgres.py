@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -45,11 +46,15 @@ def _programs() -> Path:
 
 
 class Postgres:
-    """A running server; ``stop`` and ``start`` are for tests of what a restart does."""
+    """A running server; ``stop`` and ``start`` are for tests of what a restart does.
 
-    def __init__(self, folder: Path) -> None:
+    ``settings`` are those that shall differ from the tests' own.
+    """
+
+    def __init__(self, folder: Path, **settings: str) -> None:
         self._bin = _programs()
         self._folder = folder
+        self._settings = {**SETTINGS, **settings}
         # The server refuses to run as root.
         account = pwd.getpwnam("postgres") if os.getuid() == 0 else None
         self._uid = account.pw_uid if account else None
@@ -66,7 +71,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        settings = {**SETTINGS, "unix_socket_directories": str(self._folder)}
+        settings = {**self._settings, "unix_socket_directories": str(self._folder)}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
@@ -84,11 +89,14 @@ class Postgres:
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.05)
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Break off every connection and end the server."""
         if self._server is not None:
-            self._server.send_signal(signal.SIGINT)
+            # Those of a killed server end by themselves; no other starts before.
+            backends = psutil.Process(self._server.pid).children()
+            self._server.send_signal(number)
             self._server.wait(60)
+            psutil.wait_procs(backends, 60)
             self._server = None
 
     def database(self, template: str = "template1") -> str:
@@ -145,7 +153,8 @@ def postgres() -> Iterator[Postgres]:
             server.make_template()
             yield server
         finally:
-            server.stop()
+            # Nobody reads these files again: writing out hundreds of databases takes half a minute.
+            server.stop(signal.SIGQUIT)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

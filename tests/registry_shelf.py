@@ -88,6 +88,8 @@ class Shelf:
         """The last step of a push."""
         with self.store.write() as session:
             row = registry_repositories.ensure(session, repository, by="tests", now=now())
+            # As the gateway does: the moment is one after all that has locked it before.
+            row = registry_repositories.lock_live(session, row)
             push = registry_manifests.Push("tests", now(), tags)
             registry_manifests.record(session, row, parsed, push)
 

@@ -68,15 +68,17 @@ class Service:
 
     def _await(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            assert self.process is not None
-            assert self.process.poll() is None, f"{self.name} ended: {self.tail()}"
-            try:
-                httpx2.get(self.url, timeout=5.0, trust_env=False, verify=False)
-            except httpx2.TransportError:
-                time.sleep(0.05)
-            else:
-                return
+        # One client for all tries: making one costs more than a try, and the service needs the time.
+        with httpx2.Client(timeout=5.0, trust_env=False, verify=False) as client:
+            while time.monotonic() < deadline:
+                assert self.process is not None
+                assert self.process.poll() is None, f"{self.name} ended: {self.tail()}"
+                try:
+                    client.get(self.url)
+                except httpx2.TransportError:
+                    time.sleep(0.05)
+                else:
+                    return
         raise AssertionError(f"{self.name} does not answer: {self.tail()}")
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -142,6 +144,8 @@ class StackOptions:
     """Instead of a folder."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """More settings of the gateway's."""
+    gateway: Sequence[str | Path] = (FLEETWIDE, "registry", "serve")
+    """The gateway's command, when it shall not be quite the real one."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +269,7 @@ def _stack(folder: Path, options: StackOptions) -> Stack:
         distribution=distribution(folder, options.bucket or storage, backend),
         gateway=Service(
             "gateway",
-            (FLEETWIDE, "registry", "serve"),
+            options.gateway,
             f"http://127.0.0.1:{gateway}/v2/",
             folder / "gateway.log",
             environment,

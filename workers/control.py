@@ -1,13 +1,20 @@
 """The control worker: all workflows, and the light activities on SQL and registry metadata."""
 
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
+from fleetwide.temporal import upkeep
 from fleetwide.temporal.worker import WorkerRole, make_worker
 from workers.process import Process, run
 from workers.registry import WORKFLOWS, control_activities
 
 TASK_QUEUE = "control"
+
+log = structlog.get_logger()
 
 
 def role(settings: Settings) -> WorkerRole:
@@ -24,7 +31,23 @@ def role(settings: Settings) -> WorkerRole:
 
 async def serve(process: Process) -> None:
     async with make_worker(process.client, role(process.settings)):
+        if process.settings.registry_upkeep:
+            await schedule_upkeep(process.client)
         await process.stop.wait()
+
+
+async def schedule_upkeep(client: Client) -> None:
+    """Let the registry look after itself, where nobody has said yet how.
+
+    The worker serves also where that fails; the next one that starts tries again.
+    """
+    try:
+        made = await upkeep.ensure(client)
+    except RPCError as error:
+        log.warning("registry.upkeep_not_scheduled", error=str(error))
+        return
+    if made:
+        log.info("registry.upkeep_scheduled", kinds=[kind.value for kind in made])
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
-"""Which workflows and activities there are; the roles and the tests take them from here."""
+"""Which workflows and activities there are; the roles and the tests take them from here.
+
+Those of replication stand in their worker, which needs nothing of what the others import.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
-
-from temporalio.client import Client
 
 from activities.bake_amis import BakedAmiActivities, BakedDiskUploads
 from activities.bake_disks import BakeDiskActivities
@@ -14,14 +15,17 @@ from activities.baseos_amis import AmiActivities
 from activities.baseos_builds import OSBuildActivities
 from activities.baseos_reports import BuilderQuestions, ReleaseQuestions
 from activities.containers import ContainerActivities
+from activities.errands import ErrandActivities
+from activities.fleet import FleetActivities
+from activities.gone_hosts import GoneHostActivities
+from activities.pools import PoolActivities
 from activities.registry import GarbageActivities
 from activities.registry_preheat import PreheatPlanActivities
-from activities.registry_pushes import PushActivities
 from activities.registry_reconcile import ReconcileActivities
-from activities.registry_replication import ReplicationActivities
 from activities.registry_repositories import RepositoryActivities, RepositoryLinks
 from activities.registry_retention import RegistryRetentionActivities
 from activities.registry_scrub import ScrubActivities
+from activities.services import ServiceActivities
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import open_object_store
 from fleetwide.providers.region_blobs import RegionBlobs
@@ -37,13 +41,16 @@ from workflows.baseos_reports import OSFixesAvailable, OSImagePlan, OSRetention
 from workflows.baseos_reproduction import OSReproduction
 from workflows.batch import BatchJob
 from workflows.containers import ContainerTask
+from workflows.errands import TaskErrand
 from workflows.hosts import Host
+from workflows.pools import HostPool
 from workflows.registry_gc import RegistryGarbageCollection
 from workflows.registry_preheat import ImagePreheat
 from workflows.registry_reconcile import RegistryReconcile, RegistryScrub
 from workflows.registry_replication import ImageReplication, RegistryReplicationSweep
 from workflows.registry_repositories import RepositoryDeletion
 from workflows.registry_retention import RegistryRetention
+from workflows.services import ContainerService
 from workflows.unknown import UnknownWorkflow
 
 WORKFLOWS: Sequence[type] = (
@@ -51,8 +58,10 @@ WORKFLOWS: Sequence[type] = (
     Bake,
     BakeDistribution,
     BakerySweep,
+    ContainerService,
     ContainerTask,
     Host,
+    HostPool,
     ImagePreheat,
     ImageReplication,
     OSFixesAvailable,
@@ -66,6 +75,7 @@ WORKFLOWS: Sequence[type] = (
     RegistryRetention,
     RegistryScrub,
     RepositoryDeletion,
+    TaskErrand,
     UnknownWorkflow,
 )
 
@@ -75,19 +85,13 @@ def control_activities(
 ) -> list[Callable[..., Any]]:
     """Light activities: SQL, registry metadata, EC2."""
     amis = AmiActivities(settings, store)
-    containers = ContainerActivities(store, registry)
     releases, questions = ReleaseActivities(store), ReleaseQuestions(store)
     images, baked_amis = ImageActivities(store), BakedAmiActivities(settings)
     repositories = RepositoryActivities(store)
     retention = RegistryRetentionActivities(store, settings.registry_policy)
     preheats = PreheatPlanActivities(store, registry)
     return [
-        containers.place,
-        containers.record_attempts,
-        containers.finish,
-        containers.register_host,
-        containers.disconnect_host,
-        containers.remove_host,
+        *_fleet_activities(settings, store, registry),
         preheats.plan_preheat,
         preheats.take_rights,
         releases.reserve_release,
@@ -135,6 +139,40 @@ def control_activities(
         repositories.stop_deletion,
         retention.plan_retention,
         retention.judge_repositories,
+        retention.keep_retention,
+    ]
+
+
+def _fleet_activities(
+    settings: Settings, store: Store, registry: RegistryClient
+) -> list[Callable[..., Any]]:
+    """Container tasks, their hosts, and what is done in running ones."""
+    containers, fleet = ContainerActivities(store, registry), FleetActivities(store, settings)
+    host_pools, kept_up = PoolActivities(settings, store), ServiceActivities(store)
+    errands = ErrandActivities(store, open_object_store(settings))
+    return [
+        containers.place,
+        containers.record_attempts,
+        containers.record_kills,
+        containers.finish,
+        containers.register_host,
+        containers.disconnect_host,
+        containers.remove_host,
+        fleet.change_standing,
+        fleet.remove_host,
+        fleet.drain_step,
+        fleet.judge_host,
+        fleet.judge_attempt,
+        GoneHostActivities(store).remove_gone_host,
+        errands.place_errand,
+        kept_up.ensure,
+        kept_up.change,
+        kept_up.turn,
+        host_pools.next_steps,
+        host_pools.launch,
+        host_pools.drain,
+        host_pools.terminate,
+        host_pools.forget,
     ]
 
 
@@ -163,8 +201,7 @@ def builder_activities(settings: Settings) -> list[Callable[..., Any]]:
         bakes.resolve_dependencies,
         bakes.build_layer,
         bakes.smoke_test,
-        bakes.push_image,
-        bakes.write_documents,
+        bakes.publish,
         bakes.withdraw,
         bakes.sweep_layers,
         disks.build_disk,
@@ -192,21 +229,4 @@ def storage_activities(
         reconciliation.reconcile_blobs,
         scrub.scrub_blobs,
         RepositoryLinks(storage).unlink_repository,
-    ]
-
-
-def replication_activities(
-    store: Store, registry: RegistryClient, regions: Regions, client: Client
-) -> list[Callable[..., Any]]:
-    """What speaks to other regions: copies of what is pushed here."""
-    copies = ReplicationActivities(store, registry, regions)
-    pushes = PushActivities(store, regions, client)
-    return [
-        copies.find_missing,
-        copies.copy_blob,
-        copies.copy_manifests,
-        copies.copy_tags,
-        copies.book_failure,
-        pushes.follow_pushes,
-        pushes.compare_replicas,
     ]

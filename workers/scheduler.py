@@ -2,13 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from time import monotonic
 
 import structlog
 
 from fleetwide.store.session import Store
+from workers.archiving import Archiver
+from workers.fleet import FleetWatch
+from workers.leading import Leadership
 from workers.placing import Placer
 from workers.process import Process, run
+from workers.pruning import Pruner
+from workers.scaling import SCALE_SECONDS, Scaler
+from workers.services import ServiceTeller
+from workers.sweeping import SWEEP_SECONDS, Sweeper
+from workers.targets import TARGETS_SECONDS, Registrar
 from workers.watching import Watcher
 
 TICK_SECONDS = 0.015
@@ -16,26 +25,47 @@ IDLE_TICK_SECONDS = 0.06
 STAY_QUICK_SECONDS = 2.0
 WATCH_SECONDS = 1.0
 RECONCILE_SECONDS = 10.0
+ARCHIVE_SECONDS = 60.0
+PRUNE_SECONDS = 300.0
 
 log = structlog.get_logger()
 
 
 async def serve(process: Process) -> None:
-    """Four loops side by side; a failing turn is logged and the next one tries again."""
+    """Loops side by side; a failing turn is logged and the next one tries again.
+
+    Only the scheduler that holds the lease acts: any number of them may stand by.
+    """
     store = Store.from_settings(process.settings)
-    placer, watcher = Placer(store, process.client), Watcher(store, process.client)
-    loops = [
-        _place(placer),
-        _every(WATCH_SECONDS, watcher.watch_hosts),
-        _every(RECONCILE_SECONDS, watcher.reconcile),
-        _every(RECONCILE_SECONDS, watcher.reconcile_builds),
-        _every(RECONCILE_SECONDS, watcher.reconcile_bakes),
-    ]
+    leadership = Leadership(store)
+    notice = timedelta(seconds=process.settings.preemption_notice)
+    placer = Placer(store, process.client, leadership, notice)
+    watcher = Watcher(store, process.client)
+    scaler = Scaler(store, process.client, watcher.usages)
+    sweeper = Sweeper.from_settings(process.settings, store)
+    archiver = Archiver(store, timedelta(hours=process.settings.archive_after_hours))
+    registrar = Registrar.from_settings(process.settings, store, leadership)
+    turns = (
+        (WATCH_SECONDS, watcher.watch_hosts),
+        (WATCH_SECONDS, ServiceTeller(store, process.client).turn),
+        (WATCH_SECONDS, FleetWatch(store, process.settings).watch_valve),
+        (RECONCILE_SECONDS, watcher.reconcile),
+        (RECONCILE_SECONDS, watcher.reconcile_builds),
+        (RECONCILE_SECONDS, watcher.reconcile_bakes),
+        (RECONCILE_SECONDS, sweeper.tell_wanted_images),
+        (TARGETS_SECONDS, registrar.turn),
+        (SWEEP_SECONDS, sweeper.sweep_errands),
+        (ARCHIVE_SECONDS, archiver.turn),
+        (PRUNE_SECONDS, Pruner.from_settings(process.settings, store).turn),
+        (SCALE_SECONDS, scaler.scale_services),
+    )
+    loops = [_place(placer), *(_every(seconds, turn, leadership) for seconds, turn in turns)]
     tasks = [asyncio.create_task(loop) for loop in loops]
     await process.stop.wait()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    leadership.give_back()
 
 
 async def _place(placer: Placer) -> None:
@@ -51,10 +81,13 @@ async def _place(placer: Placer) -> None:
         await asyncio.sleep(TICK_SECONDS if monotonic() < quick_until else IDLE_TICK_SECONDS)
 
 
-async def _every(seconds: float, turn: Callable[[], Awaitable[None]]) -> None:
+async def _every(
+    seconds: float, turn: Callable[[], Awaitable[None]], leadership: Leadership
+) -> None:
     while True:
         try:
-            await turn()
+            if leadership.leads():
+                await turn()
         except Exception:
             log.exception("scheduler turn failed", turn=turn.__name__)
             await asyncio.sleep(1)

@@ -252,6 +252,22 @@ async def drop_amis(bake: ResolvedBake) -> None:
     await on_builder(BakedDiskUploads.drop_upload, bake, "forget a half-done upload")
 
 
+async def shared(bake: ResolvedBake) -> BakedImage:
+    """The image of a forced bake that was cut off; all may launch its AMIs who should.
+
+    In their regions they take the place of AMIs that were shared. One of an earlier bake, which a
+    region has for want of a copy, is left as it is.
+    """
+    image = await distributed(bake)
+    done = {one.region for one in image.regions if one.state is RegionState.AVAILABLE}
+    own = [ami.region for ami in image.amis if ami.name == image.amis[0].name]
+    unshared = [region for region in own if region not in done]
+    if not unshared:
+        return image
+    await distribute(bake, unshared)
+    return await distributed(bake)
+
+
 def _sbom(documents: list[Attachment]) -> str | None:
     return next((one.digest for one in documents if one.key.endswith(VM_SBOM)), None)
 

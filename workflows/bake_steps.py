@@ -14,24 +14,27 @@ with workflow.unsafe.imports_passed_through():
         BakedImage,
         BuiltLayer,
         Dependency,
-        DocumentBake,
         LayerRequest,
         PinDependencies,
-        PushedBake,
+        PublishBake,
+        PublishedBake,
         RecordImage,
         ResolvedBake,
         SmokeReport,
         WithdrawBake,
     )
-    from fleetwide.models.os_releases import Attachment
 
 from workflows.baseos_steps import on_builder
 from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
 
 
 async def on_books(activity: Any, argument: Any, summary: str) -> Any:
-    """A light step on the database: it must get done, however long the database is away."""
-    return await workflow.execute_activity_method(
+    """A light step on the database: it must get done, however long the database is away.
+
+    It is local: one event, and nobody waits for a task to be handed out. A cancel waits for its
+    answer, or nobody would know what was written.
+    """
+    return await workflow.execute_local_activity_method(
         activity,
         argument,
         start_to_close_timeout=BOOKING_TIMEOUT,
@@ -80,25 +83,19 @@ async def smoke_test(bake: ResolvedBake, built: BuiltLayer) -> SmokeReport:
     return report
 
 
-async def push(bake: ResolvedBake, built: BuiltLayer) -> PushedBake:
-    pushed: PushedBake = await on_builder(
-        BakeActivities.push_image,
-        LayerRequest(bake=bake, built=built),
-        f"push {bake.repository} {bake.spec.version}",
+async def publish(request: PublishBake) -> PublishedBake:
+    """The image and its documents, side by side."""
+    bake = request.bake
+    what = f"push {bake.repository} {bake.spec.version}, " if request.built else ""
+    published: PublishedBake = await on_builder(
+        BakeActivities.publish, request, f"{what}write SBOMs and signed provenance"
     )
-    return pushed
+    return published
 
 
-async def write_documents(request: DocumentBake) -> list[Attachment]:
-    found: list[Attachment] = await on_builder(
-        BakeActivities.write_documents, request, "write SBOMs and signed provenance"
-    )
-    return found
-
-
-async def withdraw(bake: ResolvedBake, digest: str | None) -> None:
-    """Nothing stays of a layer that never became an image."""
-    request = WithdrawBake(bake=bake, digest=digest)
+async def withdraw(bake: ResolvedBake, built: BuiltLayer | None) -> None:
+    """Nothing stays of a layer that never became an image, nor of an image that has no end."""
+    request = WithdrawBake(bake=bake, built=built)
     await on_builder(BakeActivities.withdraw, request, "remove what was built")
 
 

@@ -22,8 +22,7 @@ with workflow.unsafe.imports_passed_through():
         BakeState,
         BakeStatus,
         BuiltLayer,
-        DocumentBake,
-        PushedBake,
+        PublishBake,
         ResolvedBake,
         SmokeReport,
         StageTime,
@@ -48,7 +47,8 @@ class Bake:
         self.state = BakeState.PENDING
         self.stages: list[StageTime] = []
         self.bake: ResolvedBake | None = None
-        self.pushed: PushedBake | None = None
+        self.offered: BuiltLayer | None = None
+        """The layer whose image may lie in the registry."""
         self.image: BakedImage | None = None
         self.failure: BakeFailure | None = None
         self.built = False
@@ -121,11 +121,11 @@ class Bake:
         update: dict[str, Any] = {"metadata": bake_metadata(bake, "")}
         if cached.built is not None:
             now = workflow.now()
-            pushed = await steps.push(bake, cached.built)
-            request = DocumentBake(
-                bake=bake, built=cached.built, digest=pushed.digest, started_at=now, finished_at=now
+            published = await steps.publish(
+                PublishBake(bake=bake, built=cached.built, started_at=now, finished_at=now)
             )
-            documents = await steps.write_documents(request)
+            pushed, documents = published.pushed, published.attachments
+            assert pushed is not None
             kept = [one for one in cached.attachments if one.key not in {d.key for d in documents}]
             update = {
                 "digest": pushed.digest,
@@ -139,11 +139,10 @@ class Bake:
         self.told = False
         await self._go_on(BakeState.BUILDING)
         built, disk = await self._build(bake)
-        await self._go_on(BakeState.TESTING)
         smoke, disk = await self._test(bake, built, disk)
         await self._go_on(BakeState.PUBLISHING)
-        self.pushed = await steps.push(bake, built) if built else None
-        parts = BakeParts(built=built, smoke=smoke, pushed=self.pushed, disk=disk)
+        self.offered = built
+        parts = BakeParts(built=built, smoke=smoke, disk=disk)
         self.image = image = await self._publish(bake, parts, started)
         if bake.spec.ami is not None:
             image = await self._distribute(bake, bake.spec.ami.regions)
@@ -170,28 +169,31 @@ class Bake:
     async def _test(
         self, bake: ResolvedBake, built: BuiltLayer | None, disk: BakedDisk | None
     ) -> tuple[SmokeReport | None, BakedDisk | None]:
-        spec, smoke = bake.spec, None
-        if built is not None and spec.smoke.enabled:
-            smoke = await steps.smoke_test(bake, built)
-        if disk is not None and spec.ami is not None and spec.ami.boot_test:
-            disk = await amis.boot(bake, disk)
-        return smoke, disk
+        """What the tests told; without any there is no such stage."""
+        spec = bake.spec
+        started = built if spec.smoke.enabled else None
+        booted = disk if spec.ami is not None and spec.ami.boot_test else None
+        if started is None and booted is None:
+            return None, disk
+        await self._go_on(BakeState.TESTING)
+        smoke = await steps.smoke_test(bake, started) if started is not None else None
+        return smoke, await amis.boot(bake, booted) if booted is not None else disk
 
     async def _publish(self, bake: ResolvedBake, parts: BakeParts, started: datetime) -> BakedImage:
-        request = DocumentBake(
-            bake=bake,
-            built=parts.built,
-            digest=parts.pushed.digest if parts.pushed else None,
-            disk=parts.disk,
-            started_at=started,
-            finished_at=workflow.now(),
+        published = await steps.publish(
+            PublishBake(
+                bake=bake,
+                built=parts.built,
+                disk=parts.disk,
+                started_at=started,
+                finished_at=workflow.now(),
+            )
         )
-        attachments = await steps.write_documents(request)
-        image = image_of(bake, parts, workflow.info().workflow_id, workflow.now())
-        update: dict[str, Any] = {"attachments": attachments}
+        image = image_of(bake, parts, published, workflow.info().workflow_id, workflow.now())
         if bake.spec.ami is not None and parts.disk is not None:
-            update["amis"] = [await amis.make_ami(bake, parts.disk, attachments)]
-        return await steps.record(bake, image.model_copy(update=update))
+            ami = await amis.make_ami(bake, parts.disk, published.attachments)
+            image = image.model_copy(update={"amis": [ami]})
+        return await steps.record(bake, image)
 
     async def _give_up(self, error: BaseException) -> None:
         """Book why there is no image, and take away what was made."""
@@ -208,9 +210,9 @@ class Bake:
         bake = self.bake
         if bake is not None and self.image is not None and bake.spec.rebake and bake.spec.ami:
             # Each region keeps the one AMI that the books have there by now.
-            await amis.retire_replaced(bake, await amis.distributed(bake))
+            await amis.retire_replaced(bake, await amis.shared(bake))
         if self.bake is not None and self.image is None:
-            await steps.withdraw(self.bake, self.pushed.digest if self.pushed else None)
+            await steps.withdraw(self.bake, self.offered)
             await amis.drop_amis(self.bake)
 
     async def _go_on(self, state: BakeState) -> None:

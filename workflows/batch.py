@@ -29,9 +29,12 @@ with workflow.unsafe.imports_passed_through():
         KillRequest,
         Placement,
     )
+    from fleetwide.models.evictions import AttemptKill, Eviction
+    from fleetwide.models.task_states import EndReason
     from fleetwide.temporal import search_attributes as attributes
 
-from workflows.running import book_attempts, book_end, place, run_on_host, stop_if_cancelled
+from workflows.attempts import CANCELLED, RunningAttempt, book_kills
+from workflows.running import book_attempts, book_end, place, stop_if_cancelled
 
 ASK_LIMIT = 100
 PROGRESS_MEMO = "progress"
@@ -50,6 +53,7 @@ class BatchJob:
         self.finished = False
         self.work: asyncio.Task[None] | None = None
         self.running: set[asyncio.Task[None]] = set()
+        self.placed: dict[int, RunningAttempt] = {}
         self.broken: BaseException | None = None
 
     @workflow.run
@@ -129,7 +133,14 @@ class BatchJob:
 
     async def _run_child(self, header: JobHeader, placement: Placement) -> None:
         env = child_env(self.job_id, header.size, placement.index, placement.attempt)
-        result = await run_on_host(header, placement, env)
+        attempt = self.placed[placement.index] = RunningAttempt(header, placement, env)
+        try:
+            result = await attempt.result()
+        except asyncio.CancelledError:
+            self.ended.append(attempt.killed())
+            raise
+        finally:
+            del self.placed[placement.index]
         # Only now: the list is another one after each booking.
         self.ended.append(result)
 
@@ -146,16 +157,22 @@ class BatchJob:
         self._show()
 
     async def _retry_later(self, index: int, delay_seconds: float) -> None:
-        await workflow.sleep(
-            timedelta(seconds=delay_seconds), summary=f"child {index} is tried again after this"
-        )
+        if delay_seconds:
+            pause = timedelta(seconds=delay_seconds)
+            await workflow.sleep(pause, summary=f"child {index} is tried again after this")
         self.array.ready_again(index)
 
     async def _stop_running(self) -> None:
         """Cancel every child and wait until its container is gone."""
+        kills = self._kills(self.cancel_reason or CANCELLED)
         for task in list(self.running):
             task.cancel()
+        await book_kills(kills)
         await asyncio.gather(*list(self.running), return_exceptions=True)
+
+    def _kills(self, message: str) -> list[AttemptKill]:
+        running = list(self.placed.values())
+        return [kill for one in running for kill in one.stopped(EndReason.KILLED, message)]
 
     async def _end(self, header: JobHeader, cancelled: BaseException | None) -> BatchResult:
         result = self._result()
@@ -230,6 +247,11 @@ class BatchJob:
         self.waiting = waiting
         self._show()
 
+    @workflow.signal(description="Stop running children and try them again")
+    async def evict(self, eviction: Eviction) -> None:
+        running = list(self.placed.values())
+        await book_kills([kill for one in running for kill in one.evict(eviction)])
+
     @workflow.update(description="Stop all children and end the job, with a reason")
     async def cancel(self, request: KillRequest) -> BatchStatus:
         self.cancel_reason = request.reason
@@ -258,6 +280,10 @@ def _header(spec: BatchJobSpec) -> JobHeader:
         owner=spec.owner,
         queue=spec.queue,
         size=spec.size,
+        labels=spec.labels,
+        capacity_group=spec.capacity_group,
+        priority=spec.priority,
         container=spec.container,
         retry=spec.retry,
+        disruption_budget=spec.disruption_budget,
     )

@@ -4,32 +4,41 @@ import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from fleetwide.containers.describe import task_details
-    from fleetwide.containers.retries import Retry, Spent, next_attempt
+    from fleetwide.containers.retries import Retry, hosts_to_avoid, retry_after
     from fleetwide.errors import ErrorCode
     from fleetwide.models.base import Waiting
     from fleetwide.models.containers import (
-        END_TEXT,
         AttemptKey,
         AttemptRequest,
         AttemptResult,
         ContainerTaskSpec,
-        EndReason,
         FinishJob,
         JobHeader,
         JobKind,
         KillRequest,
-        PendingCode,
         TaskResult,
-        TaskState,
         TaskStatus,
+    )
+    from fleetwide.models.evictions import Eviction
+    from fleetwide.models.retries import Lineage
+    from fleetwide.models.service_moves import CopyStop
+    from fleetwide.models.task_states import (
+        END_TEXT,
+        END_TRAITS,
+        EndReason,
+        EndStatus,
+        PendingCode,
+        TaskState,
     )
     from fleetwide.temporal import search_attributes as attributes
 
-from workflows.running import book_attempts, book_end, place, run_on_host, stop_if_cancelled
+from workflows.attempts import CANCELLED, RunningAttempt, book_kills
+from workflows.reconciling import Pair
+from workflows.running import book_attempts, book_end, fault_result, place, stop_if_cancelled
 
 
 @workflow.defn(name="ContainerTask")
@@ -45,6 +54,8 @@ class ContainerTask:
         self.waiting: Waiting | None = None
         self.past: list[AttemptResult] = []
         self.kill_reason: str | None = None
+        self.end_reason = EndReason.KILLED
+        self.running: RunningAttempt | None = None
         self.work: asyncio.Task[AttemptResult] | None = None
 
     @workflow.run
@@ -55,10 +66,14 @@ class ContainerTask:
         try:
             last = await self.work
         except BaseException as error:
-            if not is_cancelled_exception(error):
+            if is_cancelled_exception(error):
+                cancelled = None if self.kill_reason else error
+                last = self._killed(header)
+            elif header.membership is not None and isinstance(error, ActivityError):
+                # Its service looks for the end of it in SQL.
+                last = fault_result(self._key(header), None, error)
+            else:
                 raise
-            cancelled = None if self.kill_reason else error
-            last = self._killed(header)
         result = self._result(last)
         await book_end(
             FinishJob(
@@ -77,32 +92,63 @@ class ContainerTask:
 
     async def _attempts(self, header: JobHeader) -> AttemptResult:
         """Attempt after attempt, until one ends for good."""
-        spent = Spent()
-        avoid: list[str] = []
+        lineage, avoid = Lineage(), list[str]()
         while True:
-            result = await self._one_attempt(header, avoid)
+            request = AttemptRequest(attempt=self.attempt, avoid_hosts=avoid, lineage=lineage)
+            result = await self._one_attempt(header, request)
             stop_if_cancelled()
-            retry = next_attempt(result.reason, header.retry, spent)
+            if header.membership is not None:
+                return result  # its service starts another
+            retry = retry_after(result, header.retry, lineage.spent)
             if retry is None:
                 return result
             self.past.append(result)
             await book_attempts([result])
             await self._wait_for(retry, result)
-            spent, self.attempt = retry.spent, self.attempt + 1
-            avoid = [result.host_id] if result.host_id else []
+            lineage, avoid = retry.lineage(result.key.attempt), hosts_to_avoid(result)
+            self.attempt += 1
 
-    async def _one_attempt(self, header: JobHeader, avoid: list[str]) -> AttemptResult:
+    async def _one_attempt(self, header: JobHeader, wanted: AttemptRequest) -> AttemptResult:
+        """How it ended, or the one that was kept of it and its replacement."""
+        result = await self._placed(header, wanted)
+        original = self.running
+        retry = retry_after(result, header.retry, wanted.lineage.spent)
+        if original is None or retry is None or not original.may_return:
+            return result
+
+        async def replace() -> AttemptResult:
+            await self._wait_for(retry, result)
+            self.attempt += 1
+            follows = retry.lineage(original.key.attempt)
+            avoid = hosts_to_avoid(result)
+            request = AttemptRequest(attempt=self.attempt, avoid_hosts=avoid, lineage=follows)
+            return await self._placed(header, request)
+
+        pair = Pair(original, result, replace, lambda: self.running, self._back_to)
+        kept = await pair.result()
+        if pair.loser is not None:
+            self.past.append(pair.loser)
+        return kept
+
+    def _back_to(self, original: RunningAttempt) -> None:
+        """Its host came back with it, and it is kept."""
+        self.running, self.waiting = original, None
+        self.host_id, self.image = original.placement.host_id, original.placement.image
+        self._enter(TaskState.LAUNCHED)
+
+    async def _placed(self, header: JobHeader, wanted: AttemptRequest) -> AttemptResult:
         self._enter(TaskState.ACCEPTED)
-        wanted = AttemptRequest(attempt=self.attempt, avoid_hosts=avoid)
         [placement] = await place(header, [wanted])
         self.host_id, self.image, self.waiting = placement.host_id, placement.image, None
         self._enter(TaskState.LAUNCHED)
         self._index(header)
-        return await run_on_host(header, placement, {})
+        extra_env = header.membership.env if header.membership else {}
+        self.running = RunningAttempt(header, placement, extra_env)
+        return await self.running.result()
 
     async def _wait_for(self, retry: Retry, result: AttemptResult) -> None:
         """The pause between two attempts, with its reason on show."""
-        self.host_id = None
+        self.host_id = self.running = None
         self.waiting = Waiting(
             code=PendingCode.WAITING_RETRY,
             sentence=f"attempt {self.attempt} {END_TEXT[result.reason]}; "
@@ -111,7 +157,9 @@ class ContainerTask:
             since=workflow.now(),
         )
         self._enter(TaskState.ACCEPTED)
-        await workflow.sleep(timedelta(seconds=retry.delay_seconds), summary=self.waiting.sentence)
+        if retry.delay_seconds:
+            pause = timedelta(seconds=retry.delay_seconds)
+            await workflow.sleep(pause, summary=self.waiting.sentence)
         self.waiting = None
 
     def _index(self, header: JobHeader) -> None:
@@ -134,15 +182,20 @@ class ContainerTask:
         workflow.set_current_details(task_details(self.status()))
 
     def _killed(self, header: JobHeader) -> AttemptResult:
-        message = self.kill_reason or "the workflow was cancelled"
-        key = AttemptKey(workflow_id=header.workflow_id, run_id=header.run_id, attempt=self.attempt)
+        message = self.kill_reason or CANCELLED
+        if self.running is not None:
+            killed = self.running.killed()
+            return killed.model_copy(update={"reason": self.end_reason, "message": message})
         return AttemptResult(
-            key=key,
-            host_id=self.host_id,
-            reason=EndReason.KILLED,
+            key=self._key(header),
+            reason=self.end_reason,
             message=message,
             finished_at=workflow.now(),
-            log_key=key.log_key() if self.host_id else None,
+        )
+
+    def _key(self, header: JobHeader) -> AttemptKey:
+        return AttemptKey(
+            workflow_id=header.workflow_id, run_id=header.run_id, attempt=self.attempt
         )
 
     def _result(self, last: AttemptResult) -> TaskResult:
@@ -172,6 +225,23 @@ class ContainerTask:
             self.waiting = waiting
             workflow.set_current_details(task_details(self.status()))
 
+    @workflow.signal(description="Stop the attempt and try it again, on another host if need be")
+    async def evict(self, eviction: Eviction) -> None:
+        if self.running is not None:
+            await book_kills(self.running.evict(eviction))
+
+    @workflow.signal(description="Its service needs this copy no more, or not here")
+    async def stop(self, stop: CopyStop) -> None:
+        # A signal may arrive together with the start, before the run method began.
+        await workflow.wait_condition(lambda: self.work is not None)
+        assert self.work is not None
+        if self.state is TaskState.FINISHED or self.kill_reason is not None:
+            return
+        self.kill_reason, self.end_reason = stop.message or CANCELLED, stop.reason
+        self.work.cancel()
+        if self.running is not None:
+            await book_kills(self.running.stopped(stop.reason, stop.message))
+
     @workflow.update(description="Stop the container and end the task, with a reason")
     async def kill(self, request: KillRequest) -> TaskStatus:
         self.kill_reason = request.reason
@@ -179,6 +249,8 @@ class ContainerTask:
         await workflow.wait_condition(lambda: self.work is not None)
         assert self.work is not None
         self.work.cancel()
+        if self.running is not None:
+            await book_kills(self.running.stopped(EndReason.KILLED, request.reason))
         await workflow.wait_condition(lambda: self.state is TaskState.FINISHED)
         return self.status()
 
@@ -198,14 +270,19 @@ def _header(spec: ContainerTaskSpec) -> JobHeader:
         kind=JobKind.TASK,
         app=spec.app,
         owner=spec.owner,
+        labels=spec.labels,
+        capacity_group=spec.capacity_group,
+        priority=spec.priority,
         container=spec.container,
         retry=spec.retry,
+        membership=spec.membership,
+        disruption_budget=spec.disruption_budget,
     )
 
 
 def _ended(result: TaskResult) -> TaskResult:
     """The workflow's own end: completed for exit code 0 and for a kill, failed for the rest."""
-    if result.reason in (EndReason.NORMAL, EndReason.KILLED):
+    if END_TRAITS[result.reason].status is not EndStatus.FAILED:
         return result
     raise ApplicationError(
         f"{result.reason}: {result.message}", result, type=ErrorCode.TASK_FAILED, non_retryable=True

@@ -28,6 +28,9 @@ from workflows.running import stop_if_cancelled
 
 HEARTBEAT = timedelta(seconds=60)
 LIMIT = timedelta(hours=24)
+PLANS_LEFTOVERS = "dry runs count old uploads"
+LEFTOVERS_GO_ON = "leftovers go on in another run"
+"""Marks in the histories of collections that began before this was so."""
 
 
 async def on_storage(activity: Any, *arguments: Any, summary: str) -> Any:
@@ -75,53 +78,58 @@ class RegistryGarbageCollection:
     @workflow.run
     async def run(self, request: GarbageRequest) -> GarbageReport:
         label()
-        if request.dry_run:
-            return await self._plan()
-        await self._reviews()
-        await self._leftovers()
+        if not request.cursor:
+            await (self._plan() if request.dry_run else self._reviews())
+        if not request.dry_run or workflow.patched(PLANS_LEFTOVERS):
+            await self._leftovers(request.cursor)
         self._enter(GarbagePhase.DONE)
         await keep_report(UpkeepKind.GARBAGE, self.report.sentence, self.report)
         return self.report
 
-    async def _plan(self) -> GarbageReport:
+    async def _plan(self) -> None:
         self._enter(GarbagePhase.PLAN)
         self.report = await on_storage(
             GarbageActivities.plan_garbage, summary="look what a collection would free"
         )
-        self._enter(GarbagePhase.DONE)
-        await keep_report(UpkeepKind.GARBAGE, self.report.sentence, self.report)
-        return self.report
 
     async def _reviews(self) -> None:
         self._enter(GarbagePhase.REVIEWS)
         while (await self._batch(GarbageActivities.collect_garbage, "review what is due")).more:
             pass
 
-    async def _leftovers(self) -> None:
+    async def _leftovers(self, cursor: str) -> None:
         self._enter(GarbagePhase.LEFTOVERS)
-        cursor = ""
+        summary = "count old uploads" if self.request.dry_run else "remove old uploads"
         while True:
             activity = GarbageActivities.collect_leftovers
-            done = await self._batch(activity, "remove old uploads", cursor)
+            done = await self._batch(activity, summary, cursor)
             cursor = done.cursor
             if not done.more:
                 return
 
     async def _batch(self, activity: Any, summary: str, cursor: str = "") -> BatchDone:
         await workflow.wait_condition(lambda: not self.paused)
-        if workflow.info().is_continue_as_new_suggested() and not cursor:
+        if workflow.info().is_continue_as_new_suggested() and (
+            not cursor or workflow.patched(LEFTOVERS_GO_ON)
+        ):
             await workflow.wait_condition(workflow.all_handlers_finished)
-            workflow.continue_as_new(self._rest())
-        batch = GarbageBatch(limit=self.request.batch, per_second=self.per_second, cursor=cursor)
+            workflow.continue_as_new(self._rest(cursor))
+        batch = GarbageBatch(
+            limit=self.request.batch,
+            per_second=self.per_second,
+            cursor=cursor,
+            dry_run=self.request.dry_run,
+        )
         done: BatchDone = await on_storage(activity, batch, summary=summary)
         self.report = self.report.plus(done.report)
         self._enter(self.phase)
         return done
 
-    def _rest(self) -> GarbageRequest:
-        """What a next run has to do: the queue itself says where to go on."""
+    def _rest(self, cursor: str) -> GarbageRequest:
+        """What a next run has to do: the queue itself says where to go on with reviews."""
         return self.request.model_copy(
             update={
+                "cursor": cursor,
                 "so_far": self.report,
                 "per_second": self.per_second,
                 "paused": self.paused,

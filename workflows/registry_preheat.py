@@ -9,14 +9,17 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from activities.registry_preheat import PreheatPlanActivities
-    from fleetwide.models.containers import host_task_queue
+    from fleetwide.models.hosts import host_task_queue
     from fleetwide.models.registry_preheat import (
         PreheatOutcome,
         PreheatPlan,
+        PreheatRest,
+        PreheatRun,
         PreheatSpec,
         WarmedHost,
         WarmHost,
     )
+    from fleetwide.registry import preheat
     from fleetwide.registry.preheat import Spread, Step
     from fleetwide.temporal import search_attributes as attributes
 
@@ -38,58 +41,59 @@ class ImagePreheat:
         self.outcome = PreheatOutcome(reference="")
 
     @workflow.run
-    async def run(self, spec: PreheatSpec) -> PreheatOutcome:
+    async def run(self, spec: PreheatRun) -> PreheatOutcome:
+        rest: PreheatRest | None = None
         try:
-            plan = PreheatPlanActivities.plan_preheat
-            return await self._spread(
-                spec, await book(plan, spec, summary="pin the image and choose the hosts")
-            )
+            rest = await self._spread(spec, spec.rest or await _planned(spec))
         finally:
-            await to_the_end(_take_rights)
+            # What is left goes on in a new run, under the same rights.
+            if rest is None:
+                await to_the_end(_take_rights)
+        if rest is not None:
+            workflow.continue_as_new(spec.model_copy(update={"rest": rest}))
+        return self.outcome
 
-    async def _spread(self, spec: PreheatSpec, plan: PreheatPlan) -> PreheatOutcome:
+    async def _spread(self, spec: PreheatRun, begun: PreheatRest) -> PreheatRest | None:
+        """Warm the hosts; what is left when the history is long, None when nothing is."""
         stop_if_cancelled()
-        self.outcome = PreheatOutcome(
-            reference=f"{plan.repository}@{plan.digest}", waiting=len(plan.hosts)
-        )
+        plan, self.outcome = begun.plan, begun.outcome
         self._tell(plan)
-        spread = Spread(plan.hosts, seeds=spec.seeds, fan_out=spec.fan_out)
+        spread = Spread(plan.hosts, seeds=spec.seeds, fan_out=spec.fan_out, peers=begun.peers)
         running: set[asyncio.Task[None]] = set()
         while True:
-            while (step := spread.next()) is not None:
+            while _has_room(running) and (step := spread.next()) is not None:
                 running.add(asyncio.create_task(self._warm(plan, spread, step)))
             if not running:
-                return self.outcome
+                break
             done, running = await _first(running)
             for task in done:
                 task.result()
             self._tell(plan)
+        stop_if_cancelled()
+        if not spread.waiting:
+            return None
+        waiting = plan.model_copy(update={"hosts": list(spread.waiting)})
+        return PreheatRest(plan=waiting, peers=spread.peers, outcome=self.outcome)
 
     async def _warm(self, plan: PreheatPlan, spread: Spread, step: Step) -> None:
-        serves, failed = None, {}
+        serves = None
         try:
             warmed = await _warm_host(plan, step)
         except ActivityError as error:
-            failed[step.host] = str(getattr(error.cause, "message", None) or error)
-            warm = self.outcome.warm
+            why = str(getattr(error.cause, "message", None) or error)
+            outcome = self.outcome.with_failed(step.host, why)
         else:
-            serves, warm = warmed.peer_url, [*self.outcome.warm, warmed]
+            serves, outcome = warmed.peer_url, self.outcome.with_warm(warmed)
             if warmed.faults and step.peer is not None:
                 spread.distrust(step.peer)
         spread.ended(step, serves)
-        self.outcome = self.outcome.model_copy(
-            update={
-                "warm": warm,
-                "failed": {**self.outcome.failed, **failed},
-                "waiting": len(spread.waiting),
-            }
-        )
+        self.outcome = outcome.model_copy(update={"waiting": len(spread.waiting)})
 
     def _tell(self, plan: PreheatPlan) -> None:
         done = self.outcome
         workflow.set_current_details(
-            f"`{done.reference}`\n- {len(done.warm)} of {len(plan.hosts)} hosts have it, "
-            f"{len(done.failed)} failed\n- {done.bytes_registry} bytes from the registry, "
+            f"`{done.reference}`\n- {done.done} of {done.hosts} hosts have it, "
+            f"{done.lost} failed\n- {done.bytes_registry} bytes from the registry, "
             f"{done.bytes_peers} from other hosts"
         )
         workflow.upsert_search_attributes(
@@ -101,6 +105,24 @@ class ImagePreheat:
     @workflow.query(description="Which hosts have the image, and from where it came")
     def progress(self) -> PreheatOutcome:
         return self.outcome
+
+
+async def _planned(spec: PreheatRun) -> PreheatRest:
+    asked = PreheatSpec.model_validate(spec.model_dump(exclude={"rest"}))
+    plan: PreheatPlan = await book(
+        PreheatPlanActivities.plan_preheat, asked, summary="pin the image and choose the hosts"
+    )
+    count = len(plan.hosts)
+    outcome = PreheatOutcome(
+        reference=f"{plan.repository}@{plan.digest}", hosts=count, waiting=count
+    )
+    return PreheatRest(plan=plan, peers=[], outcome=outcome)
+
+
+def _has_room(running: set[asyncio.Task[None]]) -> bool:
+    """Whether another host may begin in this run."""
+    events = workflow.info().get_current_history_length()
+    return len(running) < preheat.AT_A_TIME and events < preheat.RUN_EVENTS
 
 
 async def _first(

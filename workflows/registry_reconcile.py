@@ -85,10 +85,14 @@ class RegistryReconcile:
             settle_seconds=self.request.settle_seconds,
         )
         summary = f"compare blobs {name}" if blobs else f"compare {name}"
-        found: ReconcileReport = await on_storage(activity, one, summary=summary)
-        self.report = self.report.plus(found)
-        self.at = name
-        workflow.set_current_details(f"at {name}: {self.report.sentence}")
+        while True:
+            found: ReconcileReport = await on_storage(activity, one, summary=summary)
+            self.report = self.report.plus(found)
+            self.at = name
+            workflow.set_current_details(f"at {name}: {self.report.sentence}")
+            if not found.rest:
+                return
+            one = one.model_copy(update={"rest": found.rest})
 
     @workflow.query
     def status(self) -> ReconcileReport:

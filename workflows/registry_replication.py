@@ -191,16 +191,21 @@ class RegistryReplicationSweep:
 
     def _due(self) -> bool:
         last: datetime | None = self.state.compared_at
-        return last is None or workflow.now() - last >= COMPARE_EVERY
+        return bool(self.state.after) or last is None or workflow.now() - last >= COMPARE_EVERY
 
     async def _compare(self) -> None:
-        moment, after = workflow.now(), ""
+        """Look through the index; a run with a long history leaves the rest to the next one."""
+        began = self.state.comparing_since or workflow.now()
         while True:
-            page = await _compare_from(after)
+            page = await _compare_from(self.state.after)
             if not page.after:
+                update = {"compared_at": began, "comparing_since": None, "after": ""}
                 break
-            after = page.after
-        self.state = self.state.model_copy(update={"compared_at": moment})
+            update = {"comparing_since": began, "after": page.after}
+            self.state = self.state.model_copy(update=update)
+            if workflow.info().is_continue_as_new_suggested():
+                break
+        self.state = self.state.model_copy(update=update)
 
     @workflow.query(description="Which event was seen last, and when the index was looked through")
     def progress(self) -> SweepState:

@@ -5,6 +5,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import is_cancelled_exception
+from temporalio.workflow import ActivityCancellationType
 
 with workflow.unsafe.imports_passed_through():
     from activities.registry_repositories import RepositoryActivities, RepositoryLinks
@@ -17,10 +18,13 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.temporal import search_attributes as attributes
 
 from workflows.baseos_steps import book
-from workflows.policies import BUILD_HEARTBEAT, COMPENSATION
+from workflows.policies import BUILD_HEARTBEAT, COMPENSATION, PERSISTENT
 from workflows.running import stop_if_cancelled, to_the_end
 
 STORAGE = "storage"
+LOOK_LIMIT = timedelta(hours=1)
+"""It is asked of each manifest whether something needs it."""
+COUNTS_LAST_BATCH = "registry-deletion-counts-last-batch"
 UNLINK_LIMIT = timedelta(hours=6)
 """A bucket removes a thousand links a second or so."""
 
@@ -35,10 +39,12 @@ class RepositoryDeletion:
     def __init__(self) -> None:
         self.result = DeletionResult(repository="")
         self.by = ""
+        self.reason = ""
 
     @workflow.run
     async def run(self, request: DeletionRequest) -> DeletionResult:
-        self.result, self.by = DeletionResult(repository=request.repository), request.by
+        self.result = DeletionResult(repository=request.repository)
+        self.by, self.reason = request.by, request.reason
         workflow.upsert_search_attributes(
             attributes.updates({attributes.PRODUCT: "registry", attributes.APP: request.repository})
         )
@@ -57,22 +63,36 @@ class RepositoryDeletion:
         return self.result
 
     async def _mark(self, request: DeletionRequest) -> None:
-        mark = RepositoryActivities.mark_repository
-        await book(mark, request, summary=f"take {request.repository} out of sight")
+        await workflow.execute_activity_method(
+            RepositoryActivities.mark_repository,
+            request,
+            start_to_close_timeout=LOOK_LIMIT,
+            heartbeat_timeout=BUILD_HEARTBEAT,
+            retry_policy=PERSISTENT,
+            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary=f"take {request.repository} out of sight",
+        )
         stop_if_cancelled()
 
     async def _all(self, kind: str, activity: Any) -> None:
-        """Batch after batch, until there is none left."""
-        while True:
-            count: int = await book(activity, self._step(), summary=f"remove some {kind}")
-            if count == 0:
-                stop_if_cancelled()
-                return
+        """Batch after batch, until there is none left. A cancel waits for what a batch counted."""
+        counted = workflow.patched(COUNTS_LAST_BATCH)
+        while await (
+            to_the_end(lambda: self._batch(kind, activity))
+            if counted
+            else self._batch(kind, activity)
+        ):
+            stop_if_cancelled()
+        stop_if_cancelled()
+
+    async def _batch(self, kind: str, activity: Any) -> int:
+        count: int = await book(activity, self._step(), summary=f"remove some {kind}")
+        if count:
             gone = getattr(self.result.removed, kind) + count
             removed = self.result.removed.model_copy(update={kind: gone})
             self.result = self.result.model_copy(update={"removed": removed})
             self._show("is being deleted")
-            stop_if_cancelled()
+        return count
 
     async def _finish(self) -> None:
         await workflow.execute_activity_method(
@@ -94,7 +114,10 @@ class RepositoryDeletion:
 
     def _step(self) -> DeletionStep:
         return DeletionStep(
-            repository=self.result.repository, by=self.by, removed=self.result.removed
+            repository=self.result.repository,
+            by=self.by,
+            reason=self.reason,
+            removed=self.result.removed,
         )
 
     def _show(self, state: str) -> None:

@@ -29,6 +29,7 @@ PAGE_LIMIT = timedelta(hours=1)
 """One page of repositories takes seconds, but a repository of a million tags is one page."""
 PAGE_HEARTBEAT = timedelta(seconds=60)
 POLICY = "the retention policy"
+KEEPS_REPORTS = "retention-keeps-reports"
 
 
 @workflow.defn(name="RegistryRetention")
@@ -40,6 +41,7 @@ class RegistryRetention:
         self.request = request
         self.report = request.so_far.report if request.so_far else RetentionReport()
         self.by = request.by or POLICY
+        self.reason = request.reason
 
     @workflow.run
     async def run(self, request: RegistryRetentionRequest) -> RetentionReport:
@@ -51,10 +53,12 @@ class RegistryRetention:
             after = ""
             if not await self._may_apply():
                 self._enter(RetentionPhase.OVER)
+                await self._keep()
                 return self.report
             self._enter(RetentionPhase.APPLYING)
         await self._apply(plan, after)
         self._enter(RetentionPhase.APPLIED)
+        await self._keep()
         return self.report
 
     async def _plan(self) -> RetentionPlan:
@@ -90,6 +94,7 @@ class RegistryRetention:
             after=after,
             apply=apply,
             by=self.by,
+            reason=self.reason,
         )
         verb = "end the tags that go" if apply else "look which tags would go"
         result: JudgedPage = await workflow.execute_activity_method(
@@ -108,13 +113,15 @@ class RegistryRetention:
         if after is None or not workflow.info().is_continue_as_new_suggested():
             return
         state = RetentionState(plan=plan, report=self.report, after=after)
-        workflow.continue_as_new(self.request.model_copy(update={"so_far": state, "by": self.by}))
+        update = {"so_far": state, "by": self.by, "reason": self.reason}
+        workflow.continue_as_new(self.request.model_copy(update=update))
 
     async def _may_apply(self) -> bool:
         """Whether something goes, and somebody says so in time."""
         if self.request.apply or not self.report.goes:
             return bool(self.report.goes)
         self._enter(RetentionPhase.WAITING)
+        await self._keep()
         try:
             await workflow.wait_condition(
                 lambda: self.report.phase is RetentionPhase.APPLYING,
@@ -124,6 +131,13 @@ class RegistryRetention:
         except TimeoutError:
             return False
         return True
+
+    async def _keep(self) -> None:
+        """Let the report outlive this history."""
+        # What began before reports were kept goes on without.
+        if workflow.patched(KEEPS_REPORTS):
+            keep = RegistryRetentionActivities.keep_retention
+            await book(keep, self.report, summary="keep the report")
 
     def _enter(self, phase: RetentionPhase) -> None:
         self.report = self.report.model_copy(update={"phase": phase})
@@ -141,7 +155,7 @@ class RegistryRetention:
 
     @workflow.update(description="Let the tags go that the report counts")
     async def apply(self, request: ApplyRequest) -> RetentionReport:
-        self.by = request.by or self.by
+        self.by, self.reason = request.by or self.by, request.reason or self.reason
         self._enter(RetentionPhase.APPLYING)
         return self.report
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -11,6 +11,7 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     TimeoutError,  # noqa: A004
+    TimeoutType,
     is_cancelled_exception,
 )
 from temporalio.workflow import ActivityCancellationType
@@ -22,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
         AttemptKey,
         AttemptRequest,
         AttemptResult,
-        EndReason,
+        ContainerSpec,
         FinishJob,
         JobHeader,
         Placement,
@@ -30,36 +31,54 @@ with workflow.unsafe.imports_passed_through():
         Placements,
         RunContainer,
     )
+    from fleetwide.models.task_states import EndReason
 
 from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
+from workflows.silence import Silence, answer_timeout, heartbeat_timeout, may_still_run
 
+Result = TypeVar("Result")
 PLACEMENT_LIMIT = timedelta(days=30)
-LOST_AFTER = timedelta(minutes=5)
-HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 RUN_MARGIN = timedelta(hours=1)
+FOR_EVER = timedelta(days=3650)
 ON_HOST = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=10),
     maximum_attempts=20,
 )
 
+# What an error of the run activity says of the attempt; any other is the platform's fault.
+FAULTS: dict[str, EndReason] = {
+    ErrorCode.IMAGE_PULL_FAILED: EndReason.IMAGE_PULL_FAILED,
+    ErrorCode.DOCKER_UNAVAILABLE: EndReason.LOCAL_SYSTEM_ERROR,
+    ErrorCode.OBJECT_STORE_UNAVAILABLE: EndReason.TRANSIENT_SYSTEM_ERROR,
+    ErrorCode.REGISTRY_UNAVAILABLE: EndReason.TRANSIENT_SYSTEM_ERROR,
+    ErrorCode.SERVICE_UNAVAILABLE: EndReason.TRANSIENT_SYSTEM_ERROR,
+    # The request's own faults: no other attempt could do better.
+    ErrorCode.IMAGE_NOT_FOUND: EndReason.INVALID_REQUEST,
+    ErrorCode.INVALID_INPUT: EndReason.INVALID_REQUEST,
+    ErrorCode.NOT_FOUND: EndReason.INVALID_REQUEST,
+}
+
 
 def stop_if_cancelled() -> None:
-    """Raise the cancel that landed together with an activity's result: it would be lost else."""
+    """Raise the cancel that came while a result was waited for: it would be lost else."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
 
 
-async def to_the_end(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do the work also when a cancel comes meanwhile: what it is for has ended already."""
+async def to_the_end(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Do the work also when a cancel comes meanwhile; ``stop_if_cancelled`` tells of it then.
+
+    A cancel that lands together with an activity's result would throw the result away else.
+    """
     coroutine = work()
     try:
         task = asyncio.ensure_future(coroutine)
         try:
-            await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await task
+            return await task
     except BaseException:
         coroutine.close()  # a run that leaves the worker's memory never starts it
         raise
@@ -91,12 +110,20 @@ def _child(header: JobHeader, placement: Placement) -> str:
 
 
 async def run_on_host(
-    header: JobHeader, placement: Placement, extra_env: dict[str, str]
+    header: JobHeader,
+    placement: Placement,
+    extra_env: dict[str, str],
+    silence: Silence,
+    *,
+    resume: bool = False,
 ) -> AttemptResult:
     """Run one placed attempt to its end; the platform's faults come back as results too.
 
+    With ``resume`` only a container that runs there already.
+
     Raises:
-        CancelledError: the workflow was cancelled; the container is gone by then.
+        CancelledError: the workflow was cancelled; the container is gone by then, unless its host
+            did not answer: then its fence or its reaper takes it away.
     """
     key = AttemptKey(
         workflow_id=header.workflow_id,
@@ -104,44 +131,74 @@ async def run_on_host(
         index=placement.index,
         attempt=placement.attempt,
     )
-    limit = timedelta(seconds=header.container.runtime_limit_seconds)
-    try:
-        result: AttemptResult = await workflow.execute_activity(
-            "hosts.run_container",
-            RunContainer(
-                key=key,
-                host_id=placement.host_id,
-                app=header.app,
-                image=placement.image,
-                container=header.container,
-                extra_env=extra_env,
-            ),
-            result_type=AttemptResult,
-            task_queue=placement.task_queue,
-            schedule_to_start_timeout=LOST_AFTER,
-            start_to_close_timeout=limit + RUN_MARGIN,
-            heartbeat_timeout=HEARTBEAT_TIMEOUT,
-            retry_policy=ON_HOST,
-            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=f"run {_child(header, placement)} on {placement.host_id}, "
-            f"attempt {placement.attempt}",
-        )
-    except ActivityError as error:
-        if is_cancelled_exception(error):
-            raise
-        return fault_result(key, placement.host_id, error)
+    run = RunContainer(
+        key=key,
+        host_id=placement.host_id,
+        app=header.app,
+        image=placement.image,
+        container=header.container,
+        extra_env=extra_env,
+        extra_images=placement.extra_images,
+        devices=placement.devices,
+        ports=placement.ports,
+        membership=header.membership,
+        resume=resume,
+    )
+    while True:
+        try:
+            return await _run(run, header, placement)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            if not may_still_run(error):
+                return fault_result(key, placement.host_id, error)
+            # Else the host would be asked to go on with what was to be stopped.
+            stop_if_cancelled()
+            if await silence.is_final(error):
+                return fault_result(key, placement.host_id, error)
+            stop_if_cancelled()
+
+
+def _run_limit(container: ContainerSpec) -> timedelta:
+    if container.runtime_limit_seconds is None:
+        return FOR_EVER
+    return timedelta(seconds=container.runtime_limit_seconds) + RUN_MARGIN
+
+
+async def _run(run: RunContainer, header: JobHeader, placement: Placement) -> AttemptResult:
+    container = header.container
+    result: AttemptResult = await workflow.execute_activity(
+        "hosts.run_container",
+        run,
+        result_type=AttemptResult,
+        task_queue=placement.task_queue,
+        schedule_to_start_timeout=answer_timeout(container),
+        start_to_close_timeout=_run_limit(container),
+        heartbeat_timeout=heartbeat_timeout(container),
+        retry_policy=ON_HOST,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"run {_child(header, placement)} on {placement.host_id}, "
+        f"attempt {placement.attempt}",
+    )
     return result
 
 
-def fault_result(key: AttemptKey, host_id: str, error: ActivityError) -> AttemptResult:
+def timeout_reason(cause: TimeoutError) -> EndReason:
+    """Nobody took the attempt up in time: lost if its host had begun it, stuck if it never did."""
+    begun = cause.type is not TimeoutType.SCHEDULE_TO_START or cause.last_heartbeat_details
+    return EndReason.LOST if begun else EndReason.STUCK_IN_STATE
+
+
+def fault_result(key: AttemptKey, host_id: str | None, error: ActivityError) -> AttemptResult:
     """The result of an attempt that the platform failed to run."""
     cause = error.cause
     if isinstance(cause, TimeoutError):
-        reason, message = EndReason.LOST, f"host {host_id} stopped answering: {cause.message}"
+        reason, message = (
+            timeout_reason(cause),
+            f"host {host_id} stopped answering: {cause.message}",
+        )
     elif isinstance(cause, ApplicationError):
-        pull = cause.type in (ErrorCode.IMAGE_PULL_FAILED, ErrorCode.IMAGE_NOT_FOUND)
-        reason = EndReason.IMAGE_PULL_FAILED if pull else EndReason.PLATFORM_FAULT
-        message = cause.message
+        reason, message = FAULTS.get(cause.type or "", EndReason.PLATFORM_FAULT), cause.message
     else:
         reason, message = EndReason.PLATFORM_FAULT, str(cause or error)
     return AttemptResult(

@@ -14,8 +14,10 @@ KNOWN = (
     "BakeDistribution",
     "BakerySweep",
     "BatchJob",
+    "ContainerService",
     "ContainerTask",
     "Host",
+    "HostPool",
     "ImagePreheat",
     "ImageReplication",
     "OSFixesAvailable",
@@ -29,6 +31,7 @@ KNOWN = (
     "RegistryRetention",
     "RegistryScrub",
     "RepositoryDeletion",
+    "TaskErrand",
 )
 
 

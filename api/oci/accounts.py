@@ -8,9 +8,10 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.oci.errors import unavailable
+from api.oci.errors import OciError, unavailable
+from api.oci.host_memory import HostMemory
 from fleetwide.errors import FleetwideError
-from fleetwide.models.registry_access import ANONYMOUS, AccountKind, Grant
+from fleetwide.models.registry_access import ANONYMOUS, HOST_PREFIX, AccountKind, Grant
 from fleetwide.providers.private_files import PrivateFile
 from fleetwide.registry.accounts import Account, parse_accounts
 from fleetwide.registry.scopes import readable
@@ -33,6 +34,7 @@ class Accounts:
         if self._file:
             self._file.read()  # a file that is no good is told at the start
         self._store = store
+        self._hosts = HostMemory(settings.registry_stale_seconds)
         self._noted: dict[str, datetime] = {}
         """When this process last recorded that an account was used."""
 
@@ -40,12 +42,22 @@ class Accounts:
         """The account of that name; None when there is none.
 
         Raises:
-            OciError: 503, the file or SQL does not answer.
+            OciError: 503, the file or SQL does not answer, and it is no host that is remembered.
         """
         own = self._own(name)
         if own is not None:
             return own
-        return await _asked(lambda: self._find(name))
+        if not name.startswith(HOST_PREFIX):
+            return await _asked(lambda: self._find(name))
+        try:
+            found = await _asked(lambda: self._find(name))
+        except OciError:
+            remembered = self._hosts.account(name)
+            if remembered is None:
+                raise
+            return remembered
+        self._hosts.note_account(name, found)
+        return found
 
     def _own(self, name: str) -> Account | None:
         try:
@@ -62,11 +74,20 @@ class Accounts:
         """What the account may do at this moment.
 
         Raises:
-            OciError: 503, SQL does not answer.
+            OciError: 503, SQL does not answer, and the host is not remembered.
         """
         if account.kind is not AccountKind.HOST:
             return account.grants
-        return await _asked(lambda: self._host_grants(account.host_id))
+        host_id = account.host_id
+        try:
+            found = await _asked(lambda: self._host_grants(host_id))
+        except OciError:
+            remembered = self._hosts.grants(host_id)
+            if remembered is None:
+                raise
+            return remembered
+        self._hosts.note_grants(host_id, found)
+        return found
 
     def _host_grants(self, host_id: str) -> list[Grant]:
         with self._store.read() as session:

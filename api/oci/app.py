@@ -13,13 +13,23 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.types import Receive, Scope, Send
 
-from api.oci import blobs, listings, manifests, metrics, pushes, referrers, upload_checks, uploads
+from api.oci import (
+    blobs,
+    listings,
+    manifests,
+    metrics,
+    preheats,
+    pushes,
+    referrers,
+    upload_checks,
+    uploads,
+)
 from api.oci.auth import TOKEN_PATH, Authority
 from api.oci.errors import OciError, fault_reply, unavailable
 from api.oci.gateway import Gateway, ended
 from api.oci.replies import API_VERSION, JSON, Reply, header
 from api.oci.requests import Disconnected, Request
-from api.oci.routes import NOTHING, Route, route_of
+from api.oci.routes import NOTHING, PREHEAT, Route, route_of
 from api.oci.token import answer_token
 from fleetwide.errors import FleetwideError, PlatformError
 from fleetwide.providers.backend import BackendRefused
@@ -125,6 +135,8 @@ class OciApp:
             return await listings.catalog(
                 gateway, request, await self.authority.readable(request.by)
             )
+        if route.kind == PREHEAT:
+            return await preheats.share_key(gateway, self.authority, request)
         begins = route.kind == "uploads" and not route.reference
         handlers = HANDLERS["begin" if begins else route.kind]
         handler = handlers.get(request.method)

@@ -85,7 +85,7 @@ class Authority:
             raise self._challenge(request, wanted, "authentication is needed")
         mark, now = hashlib.sha256(token.encode("latin-1")).digest(), datetime.now(UTC)
         known = self._verified.get(mark)
-        if known is not None and now.timestamp() < known.expires_at + LEEWAY:
+        if known is not None and self._holds(known, now):
             return known
         try:
             claims = verify(self.keys(), token.strip(), now=now)
@@ -96,6 +96,19 @@ class Authority:
         if len(self._verified) > MAX_VERIFIED:
             self._verified.popitem(last=False)
         return claims
+
+    def _holds(self, claims: Claims, now: datetime) -> bool:
+        """Whether a token that was verified before is valid still: in time, and by a known key.
+
+        A key file that cannot be read takes no token back; each ends by itself within minutes.
+        """
+        if now.timestamp() >= claims.expires_at + LEEWAY:
+            return False
+        assert self._keys is not None
+        try:
+            return claims.kid in self._keys.read().accepted
+        except FleetwideError:
+            return True
 
     def _insufficient(
         self, request: Request, wanted: Wanted, caller: Caller, access: Access

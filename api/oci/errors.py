@@ -85,8 +85,13 @@ def denied(message: str, detail: Any = None) -> OciError:
 
 def unavailable(what: str) -> OciError:
     """Something below does not answer; the same request may succeed a little later."""
+    return unusable(f"{what} does not answer")
+
+
+def unusable(message: str) -> OciError:
+    """Something of the registry's own is wrong; the same request may succeed a little later."""
     retry = (b"retry-after", str(RETRY_SECONDS).encode())
-    return OciError(503, "UNAVAILABLE", f"{what} does not answer", headers=[retry])
+    return OciError(503, "UNAVAILABLE", message, headers=[retry])
 
 
 def fault_reply(fault: FleetwideError) -> OciError:

@@ -11,16 +11,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
 from api.oci.cache import ManifestCache, Recent
-from api.oci.errors import unavailable
+from api.oci.errors import unavailable, unusable
 from api.oci.fetches import Fetches
 from api.oci.places import BlobPlaces
 from api.oci.pulls import PullCounter
-from fleetwide.errors import PlatformError
+from fleetwide.errors import PlatformError, ServiceUnavailable
 from fleetwide.providers.backend import Backend
 from fleetwide.providers.registry_policies import PolicyFile
+from fleetwide.registry.quotas import namespace_of, policy_quota
 from fleetwide.settings import Settings
 from fleetwide.store.registry_admission import Rules
-from fleetwide.store.registry_reads import ManifestReads, Resolved, open_reads
+from fleetwide.store.registry_reads import ManifestReads, Resolved, Standing, open_reads
 from fleetwide.store.session import Store
 
 RECENT = 20_000
@@ -51,7 +52,7 @@ class Gateway:
 
     async def close(self) -> None:
         await self.fetches.close()
-        await self.pulls.flush()
+        await self.pulls.close()
         await self.backend.close()
         await self._reads.close()
         self.store.engine.dispose()
@@ -90,6 +91,28 @@ class Gateway:
         """
         return await self._reads.blob_size(repository, digest)
 
+    async def standing(self, repository: str, digest: str) -> Standing | None:
+        """How a repository stands to a blob; None when there is no such repository.
+
+        Raises:
+            IndexUnavailable: the index does not answer.
+        """
+        return await self._reads.standing(repository, digest)
+
+    async def takes_uploads(self, repository: str) -> bool:
+        """Whether there is the repository, and nothing bounds what comes to it.
+
+        Raises:
+            IndexUnavailable: the index does not answer.
+            InvalidInput: the policy's file is gone or wrong.
+        """
+        namespace = namespace_of(repository)
+        home = await self._reads.home(repository, namespace)
+        if home is None or not home.live:
+            return False
+        policy = self.policy.current()
+        return (home.quota if home.has_quota else policy_quota(policy, namespace)) is None
+
     async def tags(self, repository: str, after: str, limit: int) -> list[str] | None:
         """Names of tags from behind ``after``; None when there is no such repository.
 
@@ -110,9 +133,12 @@ class Gateway:
         """The organisation's policy as it is now.
 
         Raises:
-            InvalidInput: its file is gone or wrong.
+            OciError: 503, its file is gone or wrong.
         """
-        return Rules(self.policy.current(), self.policy.source)
+        try:
+            return Rules(self.policy.serving(), self.policy.source)
+        except ServiceUnavailable as fault:
+            raise unusable(fault.message) from fault
 
     async def reading(self, work: Callable[[Session], Result]) -> Result:
         """Run ``work`` on a snapshot of the index, in a thread.

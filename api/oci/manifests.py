@@ -26,15 +26,21 @@ async def read(gateway: Gateway, request: Request) -> Reply:
         raise manifest_unknown(repository, reference)
     headers = _headers(found, warned)
     if _matches(request, found.digest):
+        _note(gateway, request, found, whole=False)
         return Reply(304, headers)
     if request.method == "HEAD":
+        _note(gateway, request, found, whole=False)
         return Reply(200, headers, size=found.size)
     data = data or await gateway.manifest(found)
     if data is None:
         raise manifest_unknown(repository, reference)
-    if found.repository_id:
-        gateway.pulls.note(found.repository_id, found.digest, request.by)
+    _note(gateway, request, found, whole=True)
     return Reply(200, headers, data)
+
+
+def _note(gateway: Gateway, request: Request, found: Resolved, *, whole: bool) -> None:
+    if found.repository_id:  # else it is still on its way from another registry
+        gateway.pulls.note(found.repository_id, found.digest, request.by, whole=whole)
 
 
 def _checked(repository: str, reference: str) -> str:

@@ -10,8 +10,7 @@ from sqlmodel import Session
 from api.oci.errors import OciError, name_unknown
 from api.oci.gateway import Gateway, utc_now
 from fleetwide.errors import PlatformError
-from fleetwide.store import registry_blobs, registry_facts, registry_repositories
-from fleetwide.store.registry_tables import BlobRow
+from fleetwide.store import registry_blobs, registry_repositories
 
 
 async def size_of(gateway: Gateway, repository: str, digest: str) -> int | None:
@@ -35,18 +34,14 @@ async def promised_size(gateway: Gateway, repository: str, digest: str) -> int |
 
     Only what no manifest refers to and no lease holds has to be held anew, which is rare.
     """
-    size = await size_of(gateway, repository, digest)
-    if size is None:
-        return None
     try:
-        loose = await gateway.reading(
-            lambda session: registry_facts.is_loose(session, repository, digest, utc_now())
-        )
-    except OciError as error:
-        if error.status != 503:
-            raise
-        return size  # without the index nothing is collected either
-    return await from_distribution(gateway, repository, digest) if loose else size
+        standing = await gateway.standing(repository, digest)
+    except PlatformError:
+        # Without the index nothing is collected either.
+        return await gateway.backend.blob_size(repository, digest)
+    if standing is not None and standing.size is not None and not standing.loose:
+        return standing.size
+    return await from_distribution(gateway, repository, digest)
 
 
 async def from_distribution(gateway: Gateway, repository: str, digest: str) -> int | None:
@@ -54,38 +49,68 @@ async def from_distribution(gateway: Gateway, repository: str, digest: str) -> i
 
     That also revives one that garbage collection is about to remove, or finds it gone.
     """
-    known = await gateway.reading(lambda session: _known(session, repository, digest))
+    known = await _known(gateway, repository, digest)
     size = await gateway.backend.blob_size(repository, digest)
     if size is None:
         return None
-    await gateway.writing(lambda session: _admit(gateway, session, repository, digest, size))
-    if known and await gateway.backend.blob_size(repository, digest) is None:
-        # Garbage collection removed it, here or at all, after Distribution was asked: from now on
-        # it keeps what is there, so what is there now is the truth.
-        await gateway.writing(lambda session: _forget(session, repository, digest))
-        return None
-    return size
+    kept = await admit(gateway, repository, digest, size, known=known)
+    return size if kept else None
 
 
-async def keep_bytes(gateway: Gateway, digest: str) -> None:
+async def store(gateway: Gateway, repository: str, digest: str, data: bytes) -> None:
+    """Bring a blob, whose digest was checked, to Distribution; it belongs from then on.
+
+    Raises:
+        OciError: there is no such repository, the index does not answer, or garbage collection
+            took the blob away meanwhile.
+        RegistryUnavailable, BackendRefused: Distribution has not taken it.
+    """
+    known = await keep_bytes(gateway, repository, digest)
+    place = await gateway.backend.start_upload(repository)
+    await gateway.backend.finish_upload(place, digest, data)
+    if not await admit(gateway, repository, digest, len(data), known=known):
+        raise OciError(400, "BLOB_UPLOAD_INVALID", "the blob was not kept; send it again")
+
+
+async def keep_bytes(gateway: Gateway, repository: str, digest: str) -> bool:
     """Keep bytes that garbage collection may be about to remove: somebody is pushing them again.
 
-    In a transaction of its own, since blobs are locked in the order of their digests.
+    Whether the index knows them: only what it knows is ever removed.
+
+    Raises:
+        OciError: there is no such repository.
     """
-    if await gateway.reading(lambda session: session.get(BlobRow, digest) is not None):
+    known = await _known(gateway, repository, digest)
+    if known:
         await gateway.writing(lambda session: registry_blobs.keep(session, digest, now=utc_now()))
+    return known
 
 
-def _known(session: Session, name: str, digest: str) -> bool:
+async def _known(gateway: Gateway, repository: str, digest: str) -> bool:
     """Whether the index knows the blob, of whatever repository."""
-    if registry_repositories.find(session, name) is None:
-        raise name_unknown(name)
-    return session.get(BlobRow, digest) is not None
+    standing = await gateway.standing(repository, digest)
+    if standing is None:
+        raise name_unknown(repository)
+    return standing.known
 
 
-def _admit(gateway: Gateway, session: Session, name: str, digest: str, size: int) -> None:
+async def admit(gateway: Gateway, repository: str, digest: str, size: int, *, known: bool) -> bool:
+    """Let a blob that Distribution has belong to the repository; False when it was lost meanwhile.
+
+    ``known``: the index had the blob before Distribution did or said anything.
+    """
+    await gateway.writing(lambda session: _record(gateway, session, repository, digest, size))
+    if known and await gateway.backend.blob_size(repository, digest) is None:
+        # Garbage collection removed it, here or at all, after Distribution had it: from now on it
+        # keeps what is there, so what is there now is the truth.
+        await gateway.writing(lambda session: _forget(session, repository, digest))
+        return False
+    return True
+
+
+def _record(gateway: Gateway, session: Session, name: str, digest: str, size: int) -> None:
     now = utc_now()
-    repository = registry_repositories.require(session, name)
+    repository = registry_repositories.take(session, name)
     registry_blobs.admit(session, repository, digest, size, now=now, lease_until=gateway.lease(now))
 
 

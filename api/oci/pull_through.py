@@ -7,21 +7,22 @@ never refers to what is missing. Only an index is recorded without its children:
 """
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 from sqlmodel import Session
 
 from api.oci import memberships
-from api.oci.errors import OciError, blob_unknown, manifest_unknown, unavailable
+from api.oci.errors import OciError, blob_unknown, denied, manifest_unknown, unavailable
 from api.oci.fetches import Name, Seen
 from api.oci.gateway import Gateway, utc_now
 from api.oci.replies import warning
-from fleetwide.errors import FleetwideError, NotFound, RegistryUnavailable
+from fleetwide.errors import Denied, FleetwideError, NotFound, RegistryUnavailable
 from fleetwide.providers.backend import BackendRefused
 from fleetwide.providers.upstreams import Origin
 from fleetwide.registry.manifests import ParsedManifest, parse_manifest
 from fleetwide.registry.names import is_digest
-from fleetwide.store import registry_manifests, registry_repositories
+from fleetwide.store import registry_fills, registry_manifests, registry_repositories
 from fleetwide.store.registry_reads import Resolved
 
 PATIENCE_SECONDS = 45.0
@@ -38,7 +39,8 @@ async def manifest(gateway: Gateway, name: Name, found: Resolved | None) -> Seen
     """What a name means at its upstream; None to go by ``found``, what the index has.
 
     Raises:
-        OciError: 404 the upstream has no such thing, 503 it does not answer.
+        OciError: 404 the upstream has no such thing, 503 it does not answer, 403 its namespace has
+            no room for it here.
     """
     fetches, origin = gateway.fetches, gateway.fetches.origin(name[0])
     if origin is None:
@@ -79,6 +81,8 @@ async def _look(
         return parse_manifest(got.data, got.media_type, limit=limit)
 
     parsed = await fetches.looking(look)
+    sizes = {blob.digest: blob.size for blob in parsed.blobs}
+    await asyncio.to_thread(_admit, gateway, repository, sizes)
     seen = Seen(Resolved(0, digest, parsed.media_type, len(parsed.data)), parsed.data)
     for one in ((repository, digest), name):
         fetches.coming.put(one, seen)
@@ -111,7 +115,8 @@ async def blob(gateway: Gateway, repository: str, digest: str) -> int | None:
     """Bytes of a blob, which is fetched when it is not here.
 
     Raises:
-        OciError: 404 the upstream has no such blob, 503 it does not answer or takes its time.
+        OciError: 404 the upstream has no such blob, 503 it does not answer or takes its time, 403
+            its namespace has no room for it here.
     """
     size = await _size(gateway, repository, digest)
     if size is not None:
@@ -137,7 +142,11 @@ async def _fetched(gateway: Gateway, repository: str, digest: str) -> int | None
         size = await _size(gateway, repository, digest)
         if size is not None:
             return size
-        await fetches.fetching(lambda: fetches.upstreams.fetch(origin, repository, digest))
+
+        def admit(size: int) -> None:
+            _admit(gateway, repository, {digest: size})
+
+        await fetches.fetching(lambda: fetches.upstreams.fetch(origin, repository, digest, admit))
         await gateway.writing(lambda session: _ensure(session, repository))
         return await memberships.from_distribution(gateway, repository, digest)
 
@@ -152,6 +161,20 @@ async def _size(gateway: Gateway, repository: str, digest: str) -> int | None:
         if error.status != 404:
             raise
         return None
+
+
+def _admit(gateway: Gateway, repository: str, sizes: Mapping[str, int]) -> None:
+    """Let blobs be fetched whose bytes the namespace has room for; in a worker thread.
+
+    Raises:
+        OciError: DENIED, with the quota. What the upstream refuses is another matter.
+    """
+    policy = gateway.rules().policy
+    try:
+        with gateway.store.read() as session:
+            registry_fills.check_fill(session, repository, sizes, policy)
+    except Denied as fault:
+        raise denied(fault.message) from fault
 
 
 def _ensure(session: Session, repository: str) -> None:

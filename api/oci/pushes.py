@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from api.oci import memberships
+from api.oci import memberships, stores
 from api.oci.errors import OciError, digest_invalid, manifest_unknown, unavailable
 from api.oci.gateway import Gateway, utc_now
 from api.oci.replies import Header, Reply, header
@@ -33,6 +33,8 @@ from fleetwide.store.registry_tables import RepositoryRow
 
 MAX_TAGS = 100
 ASKED_AT_ONCE = 16
+QUICK_BYTES = 16 * 1024
+"""Of a manifest that is read sooner than it is handed to a thread and back."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,19 @@ async def put(gateway: Gateway, request: Request) -> Reply:
     """PUT by tag, or by digest with any number of ``?tag=``."""
     gateway.fetches.refuse_push(request.repository)
     data = await request.body(gateway.settings.registry_manifest_bytes)
-    # A manifest may take a while to read: others are served meanwhile.
-    parsed = await asyncio.to_thread(_parsed, data, request.header(b"content-type"))
+    parsed = await _read(data, request.header(b"content-type"))
     push = Push(request.repository, parsed, _tags(request, parsed), request.by)
     await _admit(gateway, push)
-    # Distribution writes no manifest whose bytes it has, also if they are on their way out.
-    await memberships.keep_bytes(gateway, parsed.digest)
     await _store(gateway, push)
     await gateway.writing(lambda session: _record(gateway, session, push))
     return Reply(201, _pushed_headers(push, by_tag_parameter="tag" in request.query))
+
+
+async def _read(data: bytes, media_type: str) -> ParsedManifest:
+    if len(data) <= QUICK_BYTES:
+        return _parsed(data, media_type)
+    # A large manifest takes a while: others are served meanwhile.
+    return await asyncio.to_thread(_parsed, data, media_type)
 
 
 def _parsed(data: bytes, media_type: str) -> ParsedManifest:
@@ -122,7 +128,13 @@ def _hold(gateway: Gateway, session: Session, push: Push) -> list[str]:
     if lost:
         raise ReferencesUnknown(push.repository, lost)
     return registry_blobs.hold(
-        session, repository, push.blobs, now=now, lease_until=gateway.lease(now)
+        session,
+        repository,
+        push.blobs,
+        now=now,
+        lease_until=gateway.lease(now),
+        # Distribution writes no manifest whose bytes it has, also if they are on their way out.
+        also=[push.parsed.digest],
     )
 
 
@@ -130,16 +142,13 @@ def _judge(gateway: Gateway, session: Session, repository: RepositoryRow, push: 
     rules = gateway.rules()
     digest = push.parsed.digest
     registry_admission.check_tags(session, repository, push.tags, digest, rules, by=push.by)
-    registry_admission.check_quota(session, repository, digest, push.blobs, rules.policy)
+    registry_admission.check_quota(session, repository, push.parsed, rules.policy)
 
 
 async def _store(gateway: Gateway, push: Push) -> None:
     parsed = push.parsed
     try:
-        for reference in push.tags or (parsed.digest,):
-            await gateway.backend.put_manifest(
-                push.repository, reference, parsed.data, parsed.media_type
-            )
+        await stores.store(gateway, push.repository, parsed, push.tags or (parsed.digest,))
     except BackendRefused as refused:
         if refused.status >= 500 and not refused.lacks_reference:
             raise unavailable("the blob store") from refused
@@ -150,7 +159,7 @@ async def _store(gateway: Gateway, push: Push) -> None:
 
 
 def _record(gateway: Gateway, session: Session, push: Push) -> None:
-    repository = registry_repositories.require(session, push.repository)
+    repository = registry_repositories.take(session, push.repository)
     # Once more: since it was admitted, another push may have taken the tag or the quota.
     _judge(gateway, session, repository, push)
     recorded = registry_manifests.Push(by=push.by, at=utc_now(), tags=push.tags)

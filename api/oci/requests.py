@@ -83,14 +83,14 @@ class Request:
             if chunk := message.get("body", b""):
                 yield chunk
 
-    async def body(self, limit: int) -> bytes:
-        """The whole body, which may have ``limit`` bytes.
+    async def body(self, limit: int, what: str = "a manifest") -> bytes:
+        """The whole body, which is ``what`` and may have ``limit`` bytes.
 
         Raises:
             OciError: 413 when it has more, however it says or hides that.
             Disconnected: the client went away in the middle.
         """
-        too_large = OciError(413, "SIZE_INVALID", f"a manifest may have {limit} bytes")
+        too_large = OciError(413, "SIZE_INVALID", f"{what} may have {limit} bytes")
         length = self.header(b"content-length")
         if length.isdecimal() and int(length[:20]) > limit:
             raise too_large

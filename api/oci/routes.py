@@ -26,7 +26,9 @@ class Route:
 BASE = Route("base")
 CATALOG = Route("catalog")
 NOTHING = Route("nothing")
-_KINDS = frozenset({"manifests", "blobs", "referrers"})
+PREHEAT = "_preheat"
+"""Of this registry alone; no repository's name can have such a part."""
+_KINDS = frozenset({"manifests", "blobs", "referrers", PREHEAT})
 
 
 def route_of(raw_path: bytes) -> Route:

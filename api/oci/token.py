@@ -69,7 +69,7 @@ class TokenServer:
         given = request.header(b"authorization")
         if not given:
             return await self._anonymous()
-        name, secret = _basic(given)
+        name, secret = basic_credentials(given)
         return await self.authority.logins.check(name, secret, self.authority.address(request))
 
     async def _anonymous(self) -> Account:
@@ -79,7 +79,7 @@ class TokenServer:
         return account
 
     async def _by_form(self, request: Request) -> Reply:
-        form = query_of(await request.body(MAX_FORM))
+        form = query_of(await request.body(MAX_FORM, "a form"))
         wanted = _wanted(form)
         kind, offline = _first(form, "grant_type"), _first(form, "access_type")
         if kind == "password":
@@ -165,7 +165,12 @@ def _first(form: Form, name: str) -> str:
     return next(iter(form.get(name, ())), "")
 
 
-def _basic(given: str) -> tuple[str, str]:
+def basic_credentials(given: str) -> tuple[str, str]:
+    """Account and secret of an Authorization header.
+
+    Raises:
+        OciError: 401, it is no Basic one.
+    """
     kind, _, text = given.partition(" ")
     malformed = OciError(401, "UNAUTHORIZED", "the Authorization header is not a Basic one")
     if kind.lower() != "basic":

@@ -15,11 +15,14 @@ from api.oci.gateway import Gateway, utc_now
 from api.oci.replies import Header, Reply, header
 from api.oci.requests import Request
 from fleetwide.errors import InvalidInput
-from fleetwide.providers.backend import BackendRefused
 from fleetwide.registry import uploads
+from fleetwide.registry.digests import digest_of
 from fleetwide.registry.names import check_repository, is_digest
 from fleetwide.registry.scopes import Access
 from fleetwide.store import registry_admission, registry_blobs, registry_repositories
+
+MAX_WHOLE = 999_999
+"""Bytes of a blob that is taken along with POST; nginx reads a body of six digits by itself."""
 
 
 async def start(gateway: Gateway, request: Request) -> Reply:
@@ -31,13 +34,15 @@ async def start(gateway: Gateway, request: Request) -> Reply:
     digest = request.parameter("mount") or request.parameter("digest")
     if digest is not None and not is_digest(digest):
         raise digest_invalid(digest)
-    await gateway.writing(lambda session: _prepare(gateway, session, request))
+    if not await gateway.takes_uploads(request.repository):
+        await gateway.writing(lambda session: _prepare(gateway, session, request))
     if request.parameter("mount") and digest:
         return await _mount(gateway, request, digest)
-    place = await gateway.backend.start_upload(request.repository)
-    if digest is not None:
-        return await _whole(gateway, request, place, digest)
-    return _begun(gateway, place)
+    length = _length(request)
+    if digest is not None and length is not None and 0 < length <= MAX_WHOLE:
+        return await _whole(gateway, request, digest)
+    # A body that comes along all the same is not read: the client sends it again to the upload.
+    return _begun(gateway, await gateway.backend.start_upload(request.repository))
 
 
 def _prepare(gateway: Gateway, session: Session, request: Request) -> None:
@@ -61,16 +66,19 @@ def _begun(gateway: Gateway, place: str) -> Reply:
 async def _mount(gateway: Gateway, request: Request, digest: str) -> Reply:
     """Make another repository's blob one of this; decline by an upload where that cannot be."""
     repository, source = request.repository, request.parameter("from")
-    if await gateway.blob_size(repository, digest) is not None:
+    if await _here(gateway, repository, digest):
         return _created(repository, digest)
-    if source is None or not _may_read(request, source):
-        return _begun(gateway, await gateway.backend.start_upload(repository))
-    if not await _held(gateway, source, digest):
+    size = None
+    if source is not None and _may_read(request, source):
+        size = await _held(gateway, source, digest)
+    if source is None or size is None:
         return _begun(gateway, await gateway.backend.start_upload(repository))
     place = await gateway.backend.mount(repository, digest, source)
     if place is not None:
         return _begun(gateway, place)
-    await memberships.from_distribution(gateway, repository, digest)
+    # Known, since the source has it.
+    if not await memberships.admit(gateway, repository, digest, size, known=True):
+        return _begun(gateway, await gateway.backend.start_upload(repository))
     return _created(repository, digest)
 
 
@@ -82,16 +90,18 @@ def _may_read(request: Request, source: str) -> bool:
     return request.allowed(Access.repository(source, "pull"))
 
 
-async def _held(gateway: Gateway, source: str, digest: str) -> bool:
-    """Whether the source has the blob; then it keeps it until the mount is done."""
+async def _held(gateway: Gateway, source: str, digest: str) -> int | None:
+    """Bytes of the blob where the source has it; then it keeps it until the mount is done."""
     try:
-        if await memberships.size_of(gateway, source, digest) is None:
-            return False
+        size = await memberships.size_of(gateway, source, digest)
     except OciError as error:
         if error.status == 404:
-            return False
+            return None
         raise
-    return await gateway.writing(lambda session: _hold(gateway, session, source, digest))
+    if size is None:
+        return None
+    held = await gateway.writing(lambda session: _hold(gateway, session, source, digest))
+    return size if held else None
 
 
 def _hold(gateway: Gateway, session: Session, source: str, digest: str) -> bool:
@@ -101,15 +111,24 @@ def _hold(gateway: Gateway, session: Session, source: str, digest: str) -> bool:
     return not lost
 
 
-async def _whole(gateway: Gateway, request: Request, place: str, digest: str) -> Reply:
-    await gateway.writing(lambda session: registry_blobs.keep(session, digest, now=utc_now()))
-    try:
-        await gateway.backend.finish_upload(place, digest, request.chunks())
-    except BackendRefused as refused:
-        raise OciError(400, "DIGEST_INVALID", "the bytes are not those of the digest") from refused
-    if await memberships.from_distribution(gateway, request.repository, digest) is None:
-        raise OciError(400, "BLOB_UPLOAD_INVALID", "the blob was not kept; send it again")
+async def _whole(gateway: Gateway, request: Request, digest: str) -> Reply:
+    # Read before anything else is taken: a slow client holds no connection to Distribution.
+    data = await request.body(MAX_WHOLE, "a blob that comes with POST")
+    if digest_of(data) != digest:
+        raise OciError(400, "DIGEST_INVALID", "the bytes are not those of the digest")
+    if not await _here(gateway, request.repository, digest):
+        await memberships.store(gateway, request.repository, digest, data)
     return _created(request.repository, digest)
+
+
+async def _here(gateway: Gateway, repository: str, digest: str) -> bool:
+    """Whether the repository has the blob already; then it keeps it."""
+    standing = await gateway.standing(repository, digest)
+    if standing is None or standing.size is None:
+        return False
+    if not standing.loose:
+        return True
+    return await gateway.writing(lambda session: _hold(gateway, session, repository, digest))
 
 
 def _created(repository: str, digest: str) -> Reply:
@@ -148,14 +167,11 @@ async def check(gateway: Gateway, request: Request, length: int | None) -> None:
     if sends and content_range and not uploads.in_order(content_range, length, offset):
         raise _out_of_order(request, offset)
     if request.method == "PUT":
-        await _keep(gateway, request.parameter("digest") or "")
-
-
-async def _keep(gateway: Gateway, digest: str) -> None:
-    # Distribution takes a blob that it has already as it is: it must not be on its way out.
-    if not is_digest(digest):
-        raise digest_invalid(digest)
-    await gateway.writing(lambda session: registry_blobs.keep(session, digest, now=utc_now()))
+        digest = request.parameter("digest") or ""
+        if not is_digest(digest):
+            raise digest_invalid(digest)
+        # Distribution takes a blob that it has already as it is: it must not be on its way out.
+        await memberships.keep_bytes(gateway, request.repository, digest)
 
 
 def _out_of_order(request: Request, offset: int) -> OciError:

@@ -7,7 +7,16 @@ from starlette.concurrency import run_in_threadpool
 from ulid import ULID
 
 from api import lifecycles
-from api.deps import CursorDep, LimitQuery, Platform, PlatformDep, WaitQuery, next_cursor
+from api.admission import admit
+from api.deps import (
+    CursorDep,
+    LabelsQuery,
+    LimitQuery,
+    Platform,
+    PlatformDep,
+    WaitQuery,
+    next_cursor,
+)
 from api.documents import job_document
 from api.examples import JOB_SPEC, KILL
 from api.lifecycles import Start, idempotent_id
@@ -18,8 +27,9 @@ from fleetwide.errors import NotFound
 from fleetwide.models.batch import BatchJobSpec, BatchState, Child
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.documents import JobDocument, Operation, OperationStatus, Page
-from fleetwide.providers.admission import pinned_image
-from fleetwide.store import children, jobs
+from fleetwide.models.labels import wanted_labels
+from fleetwide.store import children, job_lists, jobs
+from fleetwide.store.job_lists import Wanted
 from fleetwide.store.tables import JobRow
 from fleetwide.temporal import search_attributes as attributes
 
@@ -44,7 +54,7 @@ async def submit(
     wait: WaitQuery = 0,
 ) -> Operation:
     """Run an array of containers as one job."""
-    await run_in_threadpool(pinned_image, platform.images, spec.container)
+    await run_in_threadpool(admit, platform, spec.container, spec.capacity_group)
     job_id = idempotent_id(idempotency_key) if idempotency_key else str(ULID()).lower()
     start = Start(
         workflow_type="BatchJob",
@@ -69,11 +79,13 @@ def list_jobs(
     platform: PlatformDep,
     cursor: CursorDep,
     app: str | None = None,
+    labels: LabelsQuery = [],  # noqa: B006 - FastAPI copies it
     limit: LimitQuery = 50,
 ) -> Page[JobDocument]:
-    """Jobs, newest first."""
+    """Jobs, newest first; only those that carry all the labels."""
+    wanted = Wanted("batch", app=app, labels=wanted_labels(labels))
     with platform.store.read() as session:
-        rows = jobs.listing(session, "batch", app=app, before=cursor, limit=limit)
+        rows = job_lists.listing(session, wanted, before=cursor, limit=limit)
         items = [job_document(platform.settings, session, row) for row in rows]
     return Page(items=items, next=next_cursor(items, limit, rows[-1].id if rows else None))
 

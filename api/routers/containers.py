@@ -7,23 +7,31 @@ from starlette.concurrency import run_in_threadpool
 from ulid import ULID
 
 from api import lifecycles
-from api.deps import CursorDep, LimitQuery, Platform, PlatformDep, WaitQuery, next_cursor
-from api.documents import host_document, task_document
+from api.admission import admit
+from api.deps import (
+    CursorDep,
+    LimitQuery,
+    Platform,
+    PlatformDep,
+    WaitQuery,
+    next_cursor,
+)
+from api.documents import task_document
 from api.examples import KILL, TASK_SPEC
 from api.lifecycles import Start, idempotent_id
 from api.logs import LogRequest, log_response
 from api.starts import start_and_answer
-from fleetwide.errors import NotFound
-from fleetwide.models.containers import ContainerTaskSpec, KillRequest, TaskState
+from api.task_filters import TaskFilterDep
+from fleetwide.errors import InvalidInput, NotFound
+from fleetwide.models.containers import ContainerTaskSpec, KillRequest
 from fleetwide.models.documents import (
-    HostDocument,
     Operation,
     OperationStatus,
     Page,
     TaskDocument,
 )
-from fleetwide.providers.admission import pinned_image
-from fleetwide.store import hosts, jobs
+from fleetwide.models.task_states import TaskState
+from fleetwide.store import job_lists, jobs
 from fleetwide.temporal import search_attributes as attributes
 
 router = APIRouter(prefix="/v1", tags=["containers"])
@@ -40,7 +48,9 @@ async def run_task(
     wait: WaitQuery = 0,
 ) -> Operation:
     """Run one container to its end on a host that the scheduler chooses."""
-    await run_in_threadpool(pinned_image, platform.images, spec.container)
+    if spec.membership is not None:
+        raise InvalidInput.for_field("membership", "is set by the platform alone")
+    await run_in_threadpool(admit, platform, spec.container, spec.capacity_group)
     task_id = idempotent_id(idempotency_key) if idempotency_key else str(ULID()).lower()
     start = Start(
         workflow_type="ContainerTask",
@@ -61,15 +71,11 @@ async def run_task(
 
 @router.get("/tasks")
 def list_tasks(
-    platform: PlatformDep,
-    cursor: CursorDep,
-    app: str | None = None,
-    state: TaskState | None = None,
-    limit: LimitQuery = 50,
+    platform: PlatformDep, cursor: CursorDep, asked: TaskFilterDep, limit: LimitQuery = 50
 ) -> Page[TaskDocument]:
-    """Tasks, newest first."""
+    """Tasks, newest first, those in the archive too; only those that meet all filters."""
     with platform.store.read() as session:
-        rows = jobs.listing(session, "task", state=state, app=app, before=cursor, limit=limit)
+        rows = job_lists.listing(session, asked.wanted(), before=cursor, limit=limit)
         items = [task_document(platform.settings, session, row) for row in rows]
     return Page(items=items, next=next_cursor(items, limit, rows[-1].id if rows else None))
 
@@ -137,17 +143,3 @@ async def task_logs(
     """
     await get_task(platform, task_id)
     return await log_response(platform, f"task/{task_id}", 0, request, last_event_id)
-
-
-@router.get("/hosts")
-def list_hosts(platform: PlatformDep) -> Page[HostDocument]:
-    """Container hosts: what they offer and what of it is reserved."""
-    with platform.store.read() as session:
-        taken = hosts.reserved(session)
-        rows = hosts.listing(session)
-        return Page(
-            items=[
-                host_document(platform.settings, row, taken.get(row.host_id, (0, 0)))
-                for row in rows
-            ]
-        )

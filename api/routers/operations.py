@@ -3,15 +3,18 @@
 import asyncio
 from datetime import timedelta
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
 
 from api import lifecycles
 from api.deps import Platform, PlatformDep
+from api.rights import require_operation
 from fleetwide import __version__
 from fleetwide.errors import FleetwideError
 from fleetwide.models.documents import Health, Operation
+from fleetwide.models.scheduler_documents import SchedulerDocument
+from fleetwide.store import scheduler_lease, scheduling
 
 HEALTH_TIMEOUT = timedelta(seconds=2)
 
@@ -19,9 +22,30 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/v1/operations/{workflow_id:path}")
-async def get_operation(platform: PlatformDep, workflow_id: str) -> Operation:
-    """A workflow run: status, result or failure, and its page in the Temporal Web UI."""
+async def get_operation(request: Request, platform: PlatformDep, workflow_id: str) -> Operation:
+    """A workflow run: status, result or failure, and its page in the Temporal Web UI.
+
+    What the registry does is told to accounts of the registry that may do it.
+    """
+    await require_operation(request, platform, workflow_id)
     return await lifecycles.operation(platform, workflow_id)
+
+
+@router.get("/v1/scheduler")
+def get_scheduler(platform: PlatformDep) -> SchedulerDocument:
+    """Which scheduler places work, since when, and until when it may without renewing."""
+    with platform.store.read() as session:
+        lease = scheduler_lease.look(session)
+        pending, _ = scheduling.work(session)
+    if lease is None:
+        return SchedulerDocument(pending=pending)
+    return SchedulerDocument(
+        holder=lease.holder if lease.held else None,
+        token=lease.token,
+        since=lease.taken_at,
+        expires_at=lease.expires_at,
+        pending=pending,
+    )
 
 
 @router.get("/healthz")

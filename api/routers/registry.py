@@ -17,8 +17,10 @@ from api.registry_documents import (
     tag_document,
     tag_moment,
 )
+from api.rights import MAY_PULL, SIGNED_IN, VisitorDep
 from fleetwide.errors import NotFound
 from fleetwide.models.documents import Page
+from fleetwide.models.registry_access import Action, OwnRights
 from fleetwide.models.registry_documents import (
     ManifestDocument,
     Repository,
@@ -33,16 +35,21 @@ from fleetwide.models.registry_documents import (
 )
 from fleetwide.models.registry_policy import RegistryPolicy
 from fleetwide.registry.names import check_repository, check_tag
-from fleetwide.registry.references import parse_reference
+from fleetwide.registry.references import ImageReference, parse_reference
 from fleetwide.registry.referrers import is_referrers_tag
-from fleetwide.store import registry_repositories, registry_tags, registry_visibility
+from fleetwide.store import (
+    registry_repositories,
+    registry_search,
+    registry_tags,
+    registry_visibility,
+)
 from fleetwide.store.registry_admission import quota_of
 from fleetwide.store.registry_repositories import id_of
 from fleetwide.store.registry_tables import NamespaceRow, RepositoryRow, TagRow
 from fleetwide.store.registry_usage import in_use
 from fleetwide.store.registry_visibility import Sums
 
-router = APIRouter(prefix="/v1/registry", tags=["registry"])
+router = APIRouter(prefix="/v1/registry", tags=["registry"], dependencies=SIGNED_IN)
 
 MAX_HISTORY = 200
 MAX_CURSOR = 255
@@ -53,24 +60,47 @@ Tag = Annotated[str, Path(max_length=128)]
 Moment = Annotated[AwareDatetime | None, Query(description="a time with its zone; unset: now")]
 
 
+@router.get("/whoami")
+def whoami(visitor: VisitorDep) -> OwnRights:
+    """Who the caller is, and what they may do."""
+    return OwnRights(
+        account=visitor.name,
+        kind=visitor.kind,
+        grants=list(visitor.grants),
+        administers=visitor.administers,
+    )
+
+
 @router.get("/repositories")
 def list_repositories(
-    platform: PlatformDep, cursor: After = "", limit: LimitQuery = 50
+    platform: PlatformDep, visitor: VisitorDep, cursor: After = "", limit: LimitQuery = 50
 ) -> Page[Repository]:
-    """All repositories, by name."""
+    """The repositories that the caller may pull, by name."""
     with platform.store.read() as session:
-        rows = registry_repositories.page(session, after=cursor, limit=limit)
+        rows = registry_repositories.page(
+            session, after=cursor, limit=limit, prefixes=visitor.lists
+        )
     return _repositories(rows, limit)
 
 
 @router.get("/search")
 def search(
-    platform: PlatformDep, q: Search, cursor: After = "", limit: LimitQuery = 50
+    platform: PlatformDep,
+    visitor: VisitorDep,
+    q: Search,
+    cursor: After = "",
+    limit: LimitQuery = 50,
 ) -> Page[Repository]:
-    """Repositories that have the text in their names, by name."""
+    """Repositories that the caller may pull and that have the text in their names, by name.
+
+    One answer looks at 10,000 names at most, so it may hold fewer than there are, or none, and
+    have a `next` all the same.
+    """
     with platform.store.read() as session:
-        rows = registry_repositories.search(session, q, after=cursor, limit=limit)
-    return _repositories(rows, limit)
+        found = registry_search.search(
+            session, q, after=cursor, limit=limit, prefixes=visitor.lists
+        )
+    return Page(items=[repository_document(row) for row in found.rows], next=found.next)
 
 
 def _repositories(rows: Sequence[RepositoryRow], limit: int) -> Page[Repository]:
@@ -78,7 +108,7 @@ def _repositories(rows: Sequence[RepositoryRow], limit: int) -> Page[Repository]
     return Page(items=[repository_document(row) for row in rows], next=following)
 
 
-@router.get("/repositories/{name:path}/tags")
+@router.get("/repositories/{name:path}/tags", dependencies=[MAY_PULL])
 def list_tags(
     platform: PlatformDep,
     name: str,
@@ -87,7 +117,7 @@ def list_tags(
     limit: LimitQuery = 50,
 ) -> Page[TagDocument]:
     """The tags of a repository, without those that only list what refers to an image."""
-    policy = platform.registry_policy.current()
+    policy = platform.registry_policy.serving()
     with platform.store.read() as session:
         row = required(session, name)
         found = registry_visibility.tagged_images(
@@ -98,7 +128,7 @@ def list_tags(
     return Page(items=[tag_document(policy, name, one) for one in shown], next=following)
 
 
-@router.get("/repositories/{name:path}/tags/{tag}/history")
+@router.get("/repositories/{name:path}/tags/{tag}/history", dependencies=[MAY_PULL])
 def tag_history(
     platform: PlatformDep,
     name: str,
@@ -115,7 +145,7 @@ def tag_history(
     return Page(items=items)
 
 
-@router.get("/repositories/{name:path}/tags/{tag}")
+@router.get("/repositories/{name:path}/tags/{tag}", dependencies=[MAY_PULL])
 def tag_at(platform: PlatformDep, name: str, tag: Tag, at: Moment = None) -> TagMoment:
     """What the tag means now, or what it meant at a time."""
     with platform.store.read() as session:
@@ -140,7 +170,7 @@ def _tag(
     return registry_tags.at(session, id_of(repository), tag, at)
 
 
-@router.get("/repositories/{name:path}/manifests/{reference}")
+@router.get("/repositories/{name:path}/manifests/{reference}", dependencies=[MAY_PULL])
 def get_manifest(
     platform: PlatformDep, name: str, reference: Annotated[str, Path(max_length=128)]
 ) -> ManifestDocument:
@@ -153,40 +183,58 @@ def get_manifest(
 
 
 @router.get("/resolve")
-def resolve(platform: PlatformDep, reference: str) -> ResolvedReference:
+def resolve(platform: PlatformDep, visitor: VisitorDep, reference: str) -> ResolvedReference:
     """The digest that a tag names at this moment."""
     parsed = parse_reference(reference, "reference")
+    visitor.require(parsed.repository, Action.PULL)
     digest = platform.images.resolve(parsed)
     return ResolvedReference(reference=reference, digest=digest, pinned=str(parsed.pinned(digest)))
 
 
 @router.post("/resolve")
 def resolve_many(
-    platform: PlatformDep, request: Annotated[ResolveRequest, Body(openapi_examples=RESOLVE)]
+    platform: PlatformDep,
+    visitor: VisitorDep,
+    request: Annotated[ResolveRequest, Body(openapi_examples=RESOLVE)],
 ) -> ResolvedReferences:
     """The digests of up to 500 references; each answer stands for itself.
 
-    `ImageNotFound` is final; `RegistryUnavailable` says that nobody can tell now.
+    `ImageNotFound` and `Denied` are final; `RegistryUnavailable` says that nobody can tell now.
     """
-    return ResolvedReferences(items=platform.images.resolve_all(request.references))
+
+    def check(reference: ImageReference) -> None:
+        visitor.require(reference.repository, Action.PULL)
+
+    return ResolvedReferences(items=platform.images.resolve_all(request.references, check))
 
 
 @router.get("/usage")
 def usage(
     platform: PlatformDep,
+    visitor: VisitorDep,
     by: UsageBy = UsageBy.NAMESPACE,
     name: Annotated[str, Query(max_length=MAX_CURSOR)] = "",
     cursor: After = "",
     limit: LimitQuery = 50,
 ) -> UsageReport:
-    """What namespaces or owners hold; an owner is who pushed to a repository first."""
-    policy = platform.registry_policy.current()
+    """What namespaces or owners hold; an owner is who pushed to a repository first.
+
+    Only repositories that the caller may pull count; `stored` is told to who may pull all.
+    """
+    policy = platform.registry_policy.serving()
+    shown = visitor.lists
     with platform.store.read() as session:
         found = registry_visibility.usage(
-            session, by_owner=by is UsageBy.OWNER, after=cursor, name=name, limit=limit
+            session,
+            by_owner=by is UsageBy.OWNER,
+            after=cursor,
+            name=name,
+            limit=limit,
+            prefixes=shown,
         )
         items = [_usage(session, one, by, policy) for one in found]
-        size, stored = registry_visibility.total_bytes(session)
+        size = registry_visibility.held_bytes(session, shown)
+        stored = registry_visibility.stored_bytes(session) if shown is None else None
     following = items[-1].name if len(items) == limit else None
     return UsageReport(items=items, next=following, size=size, stored=stored)
 

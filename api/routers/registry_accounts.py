@@ -7,7 +7,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Body, Path, Query
 from fastapi.openapi.models import Example
 
+from api.auth import Visitor
 from api.deps import LimitQuery, PlatformDep
+from api.rights import ADMINISTRATION, SIGNED_IN, VisitorDep
 from fleetwide.models.documents import Page
 from fleetwide.models.registry_access import (
     ACCOUNT_PATTERN,
@@ -20,10 +22,11 @@ from fleetwide.models.registry_access import (
 )
 from fleetwide.registry.accounts import hash_secret, new_secret
 from fleetwide.store import registry_accounts
+from fleetwide.store.registry_accounts import Deed
 from fleetwide.store.registry_tables import RegistryAccountRow
 
 PREFIX = "/v1/registry/accounts"
-router = APIRouter(prefix=PREFIX, tags=["registry"])
+router = APIRouter(prefix=PREFIX, tags=["registry"], dependencies=[*SIGNED_IN, ADMINISTRATION])
 
 EXAMPLES: dict[str, Example] = {
     "ci": {
@@ -56,13 +59,15 @@ Cursor = Annotated[
 
 @router.post("", status_code=201)
 def create_account(
-    platform: PlatformDep, spec: Annotated[AccountSpec, Body(openapi_examples=EXAMPLES)]
+    platform: PlatformDep,
+    visitor: VisitorDep,
+    spec: Annotated[AccountSpec, Body(openapi_examples=EXAMPLES)],
 ) -> AccountSecret:
     """Make an account. Its secret is in this answer and nowhere else."""
     secret = "" if kind_of(spec.name) is AccountKind.ANONYMOUS else new_secret()
     stored = hash_secret(secret) if secret else ""
     with platform.store.write() as session:
-        row = registry_accounts.create(session, spec, stored, now=datetime.now(UTC))
+        row = registry_accounts.create(session, spec, stored, _deed(visitor))
     return AccountSecret(account=_document(row), secret=secret)
 
 
@@ -85,44 +90,50 @@ def get_account(platform: PlatformDep, name: Name) -> AccountDocument:
 
 
 @router.put("/{name:path}/grants")
-def set_grants(platform: PlatformDep, name: Name, spec: GrantsSpec) -> AccountDocument:
+def set_grants(
+    platform: PlatformDep, visitor: VisitorDep, name: Name, spec: GrantsSpec
+) -> AccountDocument:
     """Replace what an account may do; tokens that are out keep the old rights for minutes."""
     with platform.store.write() as session:
-        row = registry_accounts.set_grants(session, name, spec.grants, now=datetime.now(UTC))
+        row = registry_accounts.set_grants(session, name, spec.grants, _deed(visitor))
     return _document(row)
 
 
 @router.post("/{name:path}/rotate")
-def rotate_account(platform: PlatformDep, name: Name) -> AccountSecret:
+def rotate_account(platform: PlatformDep, visitor: VisitorDep, name: Name) -> AccountSecret:
     """Give an account another secret; nobody can log in with the old one any more."""
     secret = new_secret()
     stored = hash_secret(secret)
     with platform.store.write() as session:
-        row = registry_accounts.rotate(session, name, stored, now=datetime.now(UTC))
+        row = registry_accounts.rotate(session, name, stored, _deed(visitor))
     return AccountSecret(account=_document(row), secret=secret)
 
 
 @router.post("/{name:path}/disable")
-def disable_account(platform: PlatformDep, name: Name) -> AccountDocument:
+def disable_account(platform: PlatformDep, visitor: VisitorDep, name: Name) -> AccountDocument:
     """Give an account no more tokens; those that are out end within five minutes."""
     with platform.store.write() as session:
-        row = registry_accounts.disable(session, name, now=datetime.now(UTC))
+        row = registry_accounts.disable(session, name, _deed(visitor))
     return _document(row)
 
 
 @router.post("/{name:path}/enable")
-def enable_account(platform: PlatformDep, name: Name) -> AccountDocument:
+def enable_account(platform: PlatformDep, visitor: VisitorDep, name: Name) -> AccountDocument:
     """Let a disabled account log in again, by the secret it had."""
     with platform.store.write() as session:
-        row = registry_accounts.enable(session, name, now=datetime.now(UTC))
+        row = registry_accounts.enable(session, name, _deed(visitor))
     return _document(row)
 
 
 @router.delete("/{name:path}", status_code=204)
-def delete_account(platform: PlatformDep, name: Name) -> None:
+def delete_account(platform: PlatformDep, visitor: VisitorDep, name: Name) -> None:
     """Remove an account; tokens that are out end within five minutes."""
     with platform.store.write() as session:
-        registry_accounts.delete(session, name, now=datetime.now(UTC))
+        registry_accounts.delete(session, name, _deed(visitor))
+
+
+def _deed(visitor: Visitor) -> Deed:
+    return Deed(visitor.signs(), datetime.now(UTC))
 
 
 def _document(row: RegistryAccountRow) -> AccountDocument:

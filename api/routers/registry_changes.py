@@ -5,19 +5,29 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Response
 from sqlmodel import Session
+from starlette.concurrency import run_in_threadpool
 from temporalio.common import WorkflowIDReusePolicy
 from ulid import ULID
 
 from api import lifecycles
-from api.deps import LimitQuery, PlatformDep, WaitQuery
+from api.deps import LimitQuery, Platform, PlatformDep, WaitQuery
 from api.examples import DELETION, NAMESPACE, REGISTRY_RETENTION, UNDO
 from api.lifecycles import Start
 from api.registry_documents import namespace_document, tag_moment
+from api.registry_upkeep import RUN_PATTERN
+from api.rights import (
+    ADMINISTRATION,
+    MAY_DELETE,
+    MAY_PULL,
+    MAY_PUSH,
+    SIGNED_IN,
+    VisitorDep,
+)
 from api.routers.registry import After, Tag, no_tag, required
 from api.starts import answer, start_and_answer
-from fleetwide.errors import Conflict
-from fleetwide.models.base import NAME_PATTERN
+from fleetwide.errors import Conflict, NotFound, ServiceUnavailable
 from fleetwide.models.documents import Operation, Page
+from fleetwide.models.registry_access import Action
 from fleetwide.models.registry_documents import (
     DeletionRequest,
     NamespaceDocument,
@@ -35,26 +45,33 @@ from fleetwide.models.registry_retention import (
 from fleetwide.models.texts import LINE_PATTERN
 from fleetwide.registry.names import check_repository, check_tag
 from fleetwide.registry.retention import Newest, judge, reviewed_tag
-from fleetwide.store import registry_tags, registry_visibility
+from fleetwide.store import (
+    registry_namespaces,
+    registry_reports,
+    registry_tags,
+    registry_visibility,
+)
 from fleetwide.store.registry_admission import Rules, check_tags
 from fleetwide.store.registry_repositories import id_of
 from fleetwide.store.registry_retention import facts_page, tag_times
-from fleetwide.store.registry_tables import NamespaceRow, RepositoryRow, TagRow
+from fleetwide.store.registry_tables import RepositoryRow, TagRow
 from fleetwide.temporal import search_attributes as attributes
 
-router = APIRouter(prefix="/v1/registry", tags=["registry"])
+router = APIRouter(prefix="/v1/registry", tags=["registry"], dependencies=SIGNED_IN)
 
 MAX_UNDO = 200
 """How far back a tag's meanings are looked through."""
 
 Namespace = Annotated[str, Path(pattern=NAMESPACE_PATTERN, max_length=200)]
-RunId = Annotated[str, Path(pattern=NAME_PATTERN)]
-By = Annotated[str, Query(pattern=LINE_PATTERN, max_length=200, description="who does it")]
+RunId = Annotated[str, Path(pattern=RUN_PATTERN)]
+By = Annotated[str, Query(pattern=LINE_PATTERN, max_length=200, description="for whom")]
+Why = Annotated[str, Query(pattern=LINE_PATTERN, max_length=1000, description="why")]
 
 
-@router.post("/repositories/{name:path}/tags/{tag}/undo")
+@router.post("/repositories/{name:path}/tags/{tag}/undo", dependencies=[MAY_PUSH])
 def undo(
     platform: PlatformDep,
+    visitor: VisitorDep,
     name: str,
     tag: Tag,
     request: Annotated[UndoRequest, Body(openapi_examples=UNDO)],
@@ -64,8 +81,8 @@ def undo(
     An immutable tag keeps its meaning; an image that was collected cannot come back.
     """
     policy = platform.registry_policy
-    rules = Rules(policy.current(), policy.source)
-    with platform.store.write() as session:
+    rules = Rules(policy.serving(), policy.source)
+    with platform.store.write(reason=request.reason) as session:
         repository = required(session, name)
         digest = _meant_before(session, repository, check_tag(tag), request.to)
         check_tags(session, repository, [tag], digest, rules, by=None)
@@ -74,8 +91,8 @@ def undo(
                 f"{name}@{digest} is gone from the registry: it was deleted or collected",
                 hint=f"fleetwide registry history {name}:{tag}",
             )
-        now = datetime.now(UTC)
-        row = registry_tags.move(session, repository, tag, digest, by=request.by, now=now)
+        by, now = visitor.signs(request.by), datetime.now(UTC)
+        row = registry_tags.move(session, repository, tag, digest, by=by, now=now)
         return tag_moment(row, present=True)
 
 
@@ -99,28 +116,37 @@ def _earlier(rows: list[TagRow]) -> list[TagRow]:
     return rows if newest.ended_at else [row for row in rows if row.digest != newest.digest]
 
 
-@router.delete("/repositories/{name:path}/tags/{tag}", status_code=204)
-def delete_tag(platform: PlatformDep, name: str, tag: Tag, by: By = "") -> None:
+@router.delete("/repositories/{name:path}/tags/{tag}", status_code=204, dependencies=[MAY_DELETE])
+def delete_tag(
+    platform: PlatformDep,
+    visitor: VisitorDep,
+    name: str,
+    tag: Tag,
+    by: By = "",
+    reason: Why = "",
+) -> None:
     """End the tag. Its image stays until it is collected, and `undo` brings it back until then."""
-    with platform.store.write() as session:
+    with platform.store.write(reason=reason) as session:
         repository = required(session, name)
-        now = datetime.now(UTC)
-        if not registry_tags.delete(session, repository, check_tag(tag), by=by, now=now):
+        who, now = visitor.signs(by), datetime.now(UTC)
+        if not registry_tags.delete(session, repository, check_tag(tag), by=who, now=now):
             raise no_tag(name, tag)
 
 
 @router.post("/deletions", status_code=202)
 async def delete_repository(
     platform: PlatformDep,
+    visitor: VisitorDep,
     response: Response,
     request: Annotated[DeletionRequest, Body(openapi_examples=DELETION)],
     wait: WaitQuery = 0,
 ) -> Operation:
     """Delete a repository with all that is in it; a cancel of the operation stops it."""
+    visitor.require(request.repository, Action.DELETE)
     start = Start(
         workflow_type="RepositoryDeletion",
         workflow_id=f"registry-delete/{check_repository(request.repository)}",
-        spec=request,
+        spec=visitor.signed(request),
         summary=f"delete the repository {request.repository}",
         # A name may be deleted, used again and deleted again.
         reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
@@ -129,9 +155,10 @@ async def delete_repository(
     return await start_and_answer(platform, response, start, wait)
 
 
-@router.post("/retention", status_code=202)
+@router.post("/retention", status_code=202, dependencies=[ADMINISTRATION])
 async def retain(
     platform: PlatformDep,
+    visitor: VisitorDep,
     response: Response,
     request: Annotated[RegistryRetentionRequest, Body(openapi_examples=REGISTRY_RETENTION)],
     wait: WaitQuery = 0,
@@ -140,43 +167,58 @@ async def retain(
     start = Start(
         workflow_type="RegistryRetention",
         workflow_id=f"registry-retention/{str(ULID()).lower()}",
-        spec=request,
+        spec=visitor.signed(request),
         summary="report which tags would go" + (", and let them go" if request.apply else ""),
         attributes=attributes.pairs({attributes.PRODUCT: "registry"}),
     )
     return await start_and_answer(platform, response, start, wait)
 
 
-@router.get("/retention/{run_id}")
+@router.get("/retention/{run_id}", dependencies=[ADMINISTRATION])
 async def retention_report(platform: PlatformDep, run_id: RunId) -> RetentionReport:
-    """The report as far as it is written, or what became of it."""
-    client = await platform.temporal.client()
+    """The report as far as it is written, or what became of it.
+
+    When its history is gone, or Temporal is away, what was kept of it is told.
+    """
     workflow_id = f"registry-retention/{run_id}"
-    async with lifecycles.translated(workflow_id):
-        handle = client.get_workflow_handle(workflow_id)
-        told = await handle.query("status", rpc_timeout=lifecycles.RPC_TIMEOUT)
+    try:
+        client = await platform.temporal.client()
+        async with lifecycles.translated(workflow_id):
+            handle = client.get_workflow_handle(workflow_id)
+            told = await handle.query("status", rpc_timeout=lifecycles.RPC_TIMEOUT)
+    except (NotFound, ServiceUnavailable):
+        kept = await run_in_threadpool(_kept_report, platform, workflow_id)
+        if kept is None:
+            raise
+        return kept
     return RetentionReport.model_validate(told)
 
 
-@router.post("/retention/{run_id}/apply", status_code=202)
+def _kept_report(platform: Platform, workflow_id: str) -> RetentionReport | None:
+    with platform.store.read() as session:
+        return registry_reports.last(session, workflow_id)
+
+
+@router.post("/retention/{run_id}/apply", status_code=202, dependencies=[ADMINISTRATION])
 async def apply_retention(
     platform: PlatformDep,
+    visitor: VisitorDep,
     response: Response,
     run_id: RunId,
     request: Annotated[ApplyRequest, Body()],
 ) -> Operation:
     """Let the tags go that the report counts; what came into use since stays."""
     workflow_id = f"registry-retention/{run_id}"
-    await lifecycles.update(platform, workflow_id, "apply", request)
+    await lifecycles.update(platform, workflow_id, "apply", visitor.signed(request))
     return await answer(platform, response, workflow_id)
 
 
-@router.get("/repositories/{name:path}/retention")
+@router.get("/repositories/{name:path}/retention", dependencies=[MAY_PULL])
 def review_tags(
     platform: PlatformDep, name: str, cursor: After = "", limit: LimitQuery = 50
 ) -> Page[ReviewedTag]:
     """What the policy's rules would make of each tag of the repository now."""
-    rules, now = platform.registry_policy.current().retention, datetime.now(UTC)
+    rules, now = platform.registry_policy.serving().retention, datetime.now(UTC)
     with platform.store.read() as session:
         repository_id = id_of(required(session, name))
     newest = Newest(rules, name)
@@ -190,35 +232,29 @@ def review_tags(
 
 
 @router.get("/namespaces/{name}")
-def get_namespace(platform: PlatformDep, name: Namespace) -> NamespaceDocument:
+def get_namespace(platform: PlatformDep, visitor: VisitorDep, name: Namespace) -> NamespaceDocument:
     """A namespace: the first part of its repositories' names, and what they may hold."""
+    visitor.require_namespace(name)
     with platform.store.read() as session:
-        return namespace_document(session, name, platform.registry_policy.current())
+        return namespace_document(session, name, platform.registry_policy.serving())
 
 
-@router.put("/namespaces/{name}")
+@router.put("/namespaces/{name}", dependencies=[ADMINISTRATION])
 def set_namespace(
     platform: PlatformDep,
+    visitor: VisitorDep,
     name: Namespace,
     settings: Annotated[NamespaceSettings, Body(openapi_examples=NAMESPACE)],
 ) -> NamespaceDocument:
     """Set what the namespace may hold; it goes before the policy file, also without a limit."""
-    policy = platform.registry_policy.current()
+    policy = platform.registry_policy.serving()
     with platform.store.write() as session:
-        row = session.get(NamespaceRow, name) or NamespaceRow(
-            name=name, updated_at=datetime.now(UTC)
-        )
-        row.quota = None if settings.quota is None else int(settings.quota)
-        row.owner, row.updated_at = settings.owner, datetime.now(UTC)
-        session.add(row)
-        session.flush()
+        registry_namespaces.put(session, name, settings, by=visitor.signs(), now=datetime.now(UTC))
         return namespace_document(session, name, policy)
 
 
-@router.delete("/namespaces/{name}", status_code=204)
-def unset_namespace(platform: PlatformDep, name: Namespace) -> None:
+@router.delete("/namespaces/{name}", status_code=204, dependencies=[ADMINISTRATION])
+def unset_namespace(platform: PlatformDep, visitor: VisitorDep, name: Namespace) -> None:
     """Let the policy file decide again."""
     with platform.store.write() as session:
-        row = session.get(NamespaceRow, name)
-        if row is not None:
-            session.delete(row)
+        registry_namespaces.remove(session, name, by=visitor.signs(), now=datetime.now(UTC))

@@ -10,9 +10,9 @@ from ulid import ULID
 from api import lifecycles, registry_upkeep
 from api.deps import LimitQuery, Platform, PlatformDep, WaitQuery
 from api.examples import GARBAGE, RECONCILE, SCRUB, UPKEEP
-from api.registry_upkeep import start_of, workflow_id
+from api.registry_upkeep import RUN_PATTERN, start_of
+from api.rights import ADMINISTRATION, SIGNED_IN, VisitorDep
 from api.starts import start_and_answer
-from fleetwide.models.base import NAME_PATTERN
 from fleetwide.models.documents import Operation, Page
 from fleetwide.models.registry_gc import (
     GarbageOverview,
@@ -29,10 +29,13 @@ from fleetwide.models.registry_gc import (
     UpkeepSchedule,
 )
 from fleetwide.store import registry_gc, registry_reports
+from fleetwide.temporal.upkeep import workflow_id
 
-router = APIRouter(prefix="/v1/registry", tags=["registry"])
+router = APIRouter(
+    prefix="/v1/registry", tags=["registry"], dependencies=[*SIGNED_IN, ADMINISTRATION]
+)
 
-RunId = Annotated[str, Path(pattern=NAME_PATTERN, description="what follows registry-gc/")]
+RunId = Annotated[str, Path(pattern=RUN_PATTERN, description="what follows registry-gc/")]
 
 
 def _new() -> str:
@@ -42,6 +45,7 @@ def _new() -> str:
 @router.post("/gc", status_code=202)
 async def collect(
     platform: PlatformDep,
+    visitor: VisitorDep,
     response: Response,
     request: Annotated[GarbageRequest, Body(openapi_examples=GARBAGE)],
     wait: WaitQuery = 0,
@@ -50,7 +54,7 @@ async def collect(
 
     The operation's result is a `GarbageReport`; with `dry_run` it is what would be freed.
     """
-    start = start_of(UpkeepKind.GARBAGE, _new(), request)
+    start = start_of(UpkeepKind.GARBAGE, _new(), request, by=visitor.signs())
     return await start_and_answer(platform, response, start, wait)
 
 
@@ -76,15 +80,19 @@ async def get_status(platform: PlatformDep, run: RunId) -> GarbageStatus:
 
 
 @router.post("/gc/{run}/pause")
-async def pause(platform: PlatformDep, run: RunId, request: PauseRequest) -> GarbageStatus:
+async def pause(
+    platform: PlatformDep, visitor: VisitorDep, run: RunId, request: PauseRequest
+) -> GarbageStatus:
     """Let a collection do nothing more after the batch that runs."""
-    return await _update(platform, run, "pause", request)
+    return await _update(platform, run, "pause", visitor.signed(request))
 
 
 @router.post("/gc/{run}/resume")
-async def resume(platform: PlatformDep, run: RunId, request: PauseRequest) -> GarbageStatus:
+async def resume(
+    platform: PlatformDep, visitor: VisitorDep, run: RunId, request: PauseRequest
+) -> GarbageStatus:
     """Let a collection go on."""
-    return await _update(platform, run, "resume", request)
+    return await _update(platform, run, "resume", visitor.signed(request))
 
 
 @router.post("/gc/{run}/rate")
@@ -103,6 +111,7 @@ async def _update(
 @router.post("/reconcile", status_code=202)
 async def reconcile(
     platform: PlatformDep,
+    visitor: VisitorDep,
     response: Response,
     request: Annotated[ReconcileRequest, Body(openapi_examples=RECONCILE)],
     wait: WaitQuery = 0,
@@ -111,30 +120,43 @@ async def reconcile(
 
     The operation's result is a `ReconcileReport`.
     """
-    start = start_of(UpkeepKind.RECONCILE, _new(), request)
+    start = start_of(UpkeepKind.RECONCILE, _new(), request, by=visitor.signs())
     return await start_and_answer(platform, response, start, wait)
 
 
 @router.post("/scrub", status_code=202)
 async def scrub(
     platform: PlatformDep,
+    visitor: VisitorDep,
     response: Response,
     request: Annotated[ScrubRequest, Body(openapi_examples=SCRUB)],
     wait: WaitQuery = 0,
 ) -> Operation:
     """Read every blob again and compare it with its digest; the result is a `ScrubReport`."""
-    start = start_of(UpkeepKind.SCRUB, _new(), request)
+    start = start_of(UpkeepKind.SCRUB, _new(), request, by=visitor.signs())
     return await start_and_answer(platform, response, start, wait)
 
 
 @router.put("/upkeep")
 async def put_upkeep(
     platform: PlatformDep,
+    visitor: VisitorDep,
     request: Annotated[UpkeepSchedule, Body(openapi_examples=UPKEEP)],
 ) -> Page[UpkeepEntry]:
-    """Let the registry look after itself: how often it collects, reconciles and scrubs."""
+    """Let the registry look after itself: how often it collects, reconciles and scrubs.
+
+    What is not named stays as it is; with nothing named, only what is missing is made.
+    """
     await registry_upkeep.put(platform, request)
+    await run_in_threadpool(_tell_scheduled, platform, request, visitor.signs())
     return Page(items=await registry_upkeep.entries(platform))
+
+
+def _tell_scheduled(platform: Platform, request: UpkeepSchedule, by: str) -> None:
+    named = request.model_dump(mode="json", include=request.model_fields_set)
+    what = ", ".join(f"{key}: {value}" for key, value in sorted(named.items())) or "the defaults"
+    with platform.store.write() as session:
+        registry_reports.tell_scheduled(session, what, named, by=by, now=datetime.now(UTC))
 
 
 @router.get("/upkeep/{kind}/reports")

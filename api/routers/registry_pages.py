@@ -7,12 +7,20 @@ from fastapi import APIRouter, Query, Response
 from api import pages
 from api.deps import PlatformDep
 from api.pages import Html, code, link
+from api.rights import SIGNED_IN, VisitorDep
 from api.routers import registry
 from api.routers.registry import After
-from fleetwide.models.registry_documents import ManifestDocument, Repository, TagDocument, UsageBy
+from fleetwide.models.registry_access import Action
+from fleetwide.models.registry_documents import (
+    ManifestDocument,
+    Repository,
+    TagDocument,
+    UsageBy,
+    UsageReport,
+)
 from fleetwide.registry.quotas import plain_size
 
-router = APIRouter(prefix="/registry", include_in_schema=False)
+router = APIRouter(prefix="/registry", include_in_schema=False, dependencies=SIGNED_IN)
 
 PER_PAGE = 100
 HISTORY = 50
@@ -24,12 +32,14 @@ Reference = Annotated[str, Query(max_length=128)]
 
 
 @router.get("")
-def repositories_page(platform: PlatformDep, q: Name = "", cursor: After = "") -> Response:
+def repositories_page(
+    platform: PlatformDep, visitor: VisitorDep, q: Name = "", cursor: After = ""
+) -> Response:
     """All repositories, or those that have a text in their names."""
     if q:
-        found = registry.search(platform, q, cursor, PER_PAGE)
+        found = registry.search(platform, visitor, q, cursor, PER_PAGE)
     else:
-        found = registry.list_repositories(platform, cursor, PER_PAGE)
+        found = registry.list_repositories(platform, visitor, cursor, PER_PAGE)
     titles = ("Repository", "Tags", "Manifests", "Size", "Owner", "Created")
     return pages.page(
         "Registry",
@@ -45,8 +55,11 @@ def _repository_row(one: Repository) -> tuple[object, ...]:
 
 
 @router.get("/repository")
-def repository_page(platform: PlatformDep, name: Name, cursor: After = "") -> Response:
+def repository_page(
+    platform: PlatformDep, visitor: VisitorDep, name: Name, cursor: After = ""
+) -> Response:
     """The tags of a repository."""
+    visitor.require(name, Action.PULL)
     found = registry.list_tags(platform, name, "", cursor, PER_PAGE)
     titles = ("Tag", "Digest", "Size", "Pushed", "By", "Pulls", "Last pull", "Immutable by")
     return pages.page(
@@ -70,8 +83,11 @@ def _tag_row(repository: str, tag: TagDocument) -> tuple[object, ...]:
 
 
 @router.get("/image")
-def image_page(platform: PlatformDep, name: Name, reference: Reference) -> Response:
+def image_page(
+    platform: PlatformDep, visitor: VisitorDep, name: Name, reference: Reference
+) -> Response:
     """One image: what it is made of, who shares it, what its tag has meant."""
+    visitor.require(name, Action.PULL)
     image = registry.get_manifest(platform, name, reference)
     parts = [pages.facts(_facts(image)), Html("<h2>Layers</h2>"), _layers(image)]
     if image.children:
@@ -134,10 +150,13 @@ def _history(platform: PlatformDep, name: str, tag: str) -> Html:
 
 @router.get("/usage")
 def usage_page(
-    platform: PlatformDep, by: UsageBy = UsageBy.NAMESPACE, cursor: After = ""
+    platform: PlatformDep,
+    visitor: VisitorDep,
+    by: UsageBy = UsageBy.NAMESPACE,
+    cursor: After = "",
 ) -> Response:
     """What namespaces or owners hold."""
-    report = registry.usage(platform, by, "", cursor, PER_PAGE)
+    report = registry.usage(platform, visitor, by, "", cursor, PER_PAGE)
     rows = [
         (
             one.name,
@@ -151,14 +170,22 @@ def usage_page(
         for one in report.items
     ]
     other = UsageBy.OWNER if by is UsageBy.NAMESPACE else UsageBy.NAMESPACE
-    saved = f"All repositories hold {plain_size(report.size)}; {plain_size(report.stored)} "
     titles = ("Name", "Repositories", "Tags", "Manifests", "Size", "Quota", "Owner")
     return pages.page(
         f"Usage by {by}",
-        Html(f"<p>{pages.text(saved)}lie in storage, where shared layers lie once.</p>"),
+        Html(f"<p>{pages.text(_sum(report))}</p>"),
         link("/registry/usage", {"by": other}, f"by {other}"),
         pages.table(titles, rows),
         _next("/registry/usage", {"by": by}, report.next),
+    )
+
+
+def _sum(report: UsageReport) -> str:
+    if report.stored is None:
+        return f"The repositories that you may pull hold {plain_size(report.size)}."
+    return (
+        f"All repositories hold {plain_size(report.size)}; {plain_size(report.stored)} lie in "
+        "storage, where shared layers lie once."
     )
 
 

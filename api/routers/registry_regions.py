@@ -12,20 +12,22 @@ from api import lifecycles
 from api.deps import Platform, PlatformDep, WaitQuery
 from api.lifecycles import Start
 from api.links import operation_page
+from api.rights import SIGNED_IN, VisitorDep
 from api.starts import start_and_answer
-from fleetwide.errors import InvalidInput, NotFound
+from fleetwide.errors import NotFound
 from fleetwide.models.documents import Operation, Page
+from fleetwide.models.registry_access import Action
 from fleetwide.models.registry_preheat import PreheatSpec
 from fleetwide.models.registry_regions import ReplicaDocument, ReplicaRequest, ReplicateImage
 from fleetwide.providers.registry_copies import Place
 from fleetwide.providers.registry_regions import Regions
 from fleetwide.registry.references import parse_reference
-from fleetwide.registry.replication import regions_of
+from fleetwide.registry.replication import SET_REGIONS, chosen_regions
 from fleetwide.store import registry_replicas
 from fleetwide.store.registry_tables import ReplicaRow
 from fleetwide.temporal import search_attributes as attributes
 
-router = APIRouter(prefix="/v1/registry", tags=["registry"])
+router = APIRouter(prefix="/v1/registry", tags=["registry"], dependencies=SIGNED_IN)
 
 ABSENT = "absent"
 Reference = Annotated[str, Query(max_length=400, description="repository:tag or repository@digest")]
@@ -34,16 +36,22 @@ Reference = Annotated[str, Query(max_length=400, description="repository:tag or 
 @router.get("/replicas")
 def list_replicas(
     platform: PlatformDep,
+    visitor: VisitorDep,
     reference: Reference,
     region: Annotated[str | None, Query(max_length=63, description="one region alone")] = None,
     check: Annotated[bool, Query(description="ask the regions themselves")] = False,
 ) -> Page[ReplicaDocument]:
     """In which regions an image lies: what the books say, or the regions themselves."""
+    image = parse_reference(reference, "reference")
+    visitor.require(image.repository, Action.PULL)
     with Regions(platform.settings.registry_regions) as regions:
         names = sorted(regions.current().regions)
         if region is not None and region not in names:
-            raise NotFound(f"there is no registry region {region}")
-        image = parse_reference(reference, "reference")
+            known = ", ".join(names)
+            raise NotFound(
+                f"there is no registry region {region}",
+                hint=f"the file of regions has {known}" if known else SET_REGIONS,
+            )
         digest = platform.images.resolve(image)
         with platform.store.read() as session:
             found = _documents(session, image.repository, digest, names)
@@ -84,9 +92,11 @@ def _checked(regions: Regions, document: ReplicaDocument) -> ReplicaDocument:
 
 @router.post("/replicas", status_code=202)
 async def replicate(
-    platform: PlatformDep, request: ReplicaRequest, wait: WaitQuery = 0
+    platform: PlatformDep, visitor: VisitorDep, request: ReplicaRequest, wait: WaitQuery = 0
 ) -> Page[Operation]:
     """Copy an image to regions now; one operation for each."""
+    image = parse_reference(request.reference, "reference")
+    visitor.require(image.repository, Action.PULL, Action.PUSH)
     images = await asyncio.to_thread(_wanted, platform, request)
     handles = [await lifecycles.start(platform, _start(image)) for image in images]
     await asyncio.gather(*(lifecycles.wait_end(handle, wait) for handle in handles))
@@ -97,16 +107,7 @@ async def replicate(
 def _wanted(platform: Platform, request: ReplicaRequest) -> list[ReplicateImage]:
     image = parse_reference(request.reference, "reference")
     with Regions(platform.settings.registry_regions) as regions:
-        known = regions.current()
-    names = request.regions or regions_of(known, image.repository)
-    unknown = sorted(set(names) - set(known.regions))
-    if unknown or not names:
-        raise InvalidInput.for_field(
-            "regions",
-            f"there is no region {unknown[0]}"
-            if unknown
-            else "no rule says where the repository is copied to; name a region",
-        )
+        names = chosen_regions(regions.current(), image.repository, request.regions)
     digest = platform.images.resolve(image)
     return [
         ReplicateImage(repository=image.repository, digest=digest, region=name) for name in names
@@ -128,10 +129,15 @@ def _start(image: ReplicateImage) -> Start:
 
 @router.post("/preheats", status_code=202)
 async def preheat(
-    platform: PlatformDep, response: Response, spec: PreheatSpec, wait: WaitQuery = 0
+    platform: PlatformDep,
+    visitor: VisitorDep,
+    response: Response,
+    spec: PreheatSpec,
+    wait: WaitQuery = 0,
 ) -> Operation:
     """Have an image on hosts before a job needs it there."""
     image = parse_reference(spec.reference, "reference")
+    visitor.require(image.repository, Action.PULL)
     digest = await asyncio.to_thread(platform.images.resolve, image)
     request = Start(
         workflow_type="ImagePreheat",

@@ -10,7 +10,7 @@ from fleetwide.models.baseos import Target
 from fleetwide.registry.digests import canonical_json
 
 # Raise it whenever the same inputs begin to give other bytes; old images are then baked anew.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 KeyDocument = dict[str, Any]
 """Every input of a key by its name, as plain JSON."""

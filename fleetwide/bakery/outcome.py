@@ -11,31 +11,32 @@ from fleetwide.models.bakes import (
     BakeFailure,
     BakeState,
     BuiltLayer,
-    PushedBake,
+    PublishedBake,
     ResolvedBake,
     SmokeReport,
 )
-from fleetwide.models.os_releases import Attachment
 
 CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)
 class BakeParts:
-    """What the stages of a bake yielded; a face that was not asked for is None."""
+    """What the stages of a bake made; a face that was not asked for is None."""
 
     built: BuiltLayer | None = None
     smoke: SmokeReport | None = None
-    pushed: PushedBake | None = None
     disk: BakedDisk | None = None
-    attachments: tuple[Attachment, ...] = ()
 
 
 def image_of(
-    bake: ResolvedBake, parts: BakeParts, workflow_id: str, created_at: datetime
+    bake: ResolvedBake,
+    parts: BakeParts,
+    published: PublishedBake,
+    workflow_id: str,
+    created_at: datetime,
 ) -> BakedImage:
     """The image as the inventory knows it."""
-    built, pushed, disk = parts.built, parts.pushed, parts.disk
+    built, pushed, disk = parts.built, published.pushed, parts.disk
     # The faces share most rules: each finding is told once.
     found = [*(built.findings if built else []), *(disk.findings if disk else [])]
     findings = list(dict.fromkeys(found))
@@ -62,7 +63,7 @@ def image_of(
         smoke=parts.smoke,
         disk=disk.disk if disk else None,
         boot=disk.boot if disk else None,
-        attachments=list(parts.attachments),
+        attachments=published.attachments,
         build_seconds=(built.build_seconds if built else 0) + (disk.build_seconds if disk else 0),
         created_at=created_at,
     )

@@ -9,9 +9,10 @@ from enum import StrEnum
 from pydantic import BaseModel
 
 from fleetwide.batch.outcome import child_state
-from fleetwide.containers.retries import Retry, Spent, next_attempt
+from fleetwide.containers.retries import Retry, hosts_to_avoid, retry_after
 from fleetwide.models.batch import BatchState, Child, ChildState
-from fleetwide.models.containers import AttemptRequest, AttemptResult, RetryPolicy
+from fleetwide.models.containers import AttemptRequest, AttemptResult
+from fleetwide.models.retries import Lineage, RetryPolicy
 
 KEPT_CHILDREN = 1000
 
@@ -29,8 +30,7 @@ class OpenChild(BaseModel):
 
     attempt: int = 1
     phase: Phase = Phase.READY
-    user_retries: int = 0
-    system_retries: int = 0
+    lineage: Lineage = Lineage()
     avoid_hosts: list[str] = []
 
 
@@ -79,6 +79,7 @@ class Array(BaseModel):
                 index=index,
                 attempt=self.open[index].attempt,
                 avoid_hosts=self.open[index].avoid_hosts,
+                lineage=self.open[index].lineage,
             )
             for index in ready[:limit]
         ]
@@ -92,8 +93,7 @@ class Array(BaseModel):
         index = result.key.index
         child = self.open[index]
         self.attempts += 1
-        spent = Spent(child.user_retries, child.system_retries)
-        retry = next_attempt(result.reason, policy, spent)
+        retry = retry_after(result, policy, child.lineage.spent)
         state = ChildState.RETRYING if retry else child_state(result.reason)
         self._keep(index, state, result)
         if retry is None:
@@ -101,9 +101,9 @@ class Array(BaseModel):
             self.ended[state] = self.ended.get(state, 0) + 1
             return None
         child.phase = Phase.DELAYED
+        child.lineage = retry.lineage(child.attempt)
         child.attempt += 1
-        child.user_retries, child.system_retries = retry.spent.user, retry.spent.system
-        child.avoid_hosts = [result.host_id] if result.host_id else []
+        child.avoid_hosts = hosts_to_avoid(result)
         return retry
 
     def ready_again(self, index: int) -> None:

@@ -8,25 +8,12 @@ from fleetwide.models.batch import (
     BatchStatus,
     ChildState,
 )
-from fleetwide.models.containers import EndReason
-
-# Total over EndReason (a test asserts it).
-CHILD_STATE: dict[EndReason, ChildState] = {
-    EndReason.NORMAL: ChildState.SUCCEEDED,
-    EndReason.FAILED: ChildState.FAILED,
-    EndReason.OOM_KILLED: ChildState.FAILED,
-    EndReason.RUNTIME_LIMIT_EXCEEDED: ChildState.FAILED,
-    EndReason.KILLED: ChildState.CANCELLED,
-    EndReason.IMAGE_PULL_FAILED: ChildState.FAILED,
-    EndReason.START_FAILED: ChildState.FAILED,
-    EndReason.LOST: ChildState.FAILED,
-    EndReason.PLATFORM_FAULT: ChildState.FAILED,
-}
+from fleetwide.models.task_states import END_TRAITS, EndReason
 
 
 def child_state(reason: EndReason) -> ChildState:
     """The state of a child whose last attempt ended for ``reason``."""
-    return CHILD_STATE[reason]
+    return ChildState(END_TRAITS[reason].status)
 
 
 def child_env(job_id: str, size: int, index: int, attempt: int) -> dict[str, str]:

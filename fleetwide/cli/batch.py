@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fleetwide.cli import output
+from fleetwide.cli import budget, output, relocation
 from fleetwide.cli.context import (
     Cursor,
     File,
@@ -19,8 +19,9 @@ from fleetwide.cli.context import (
 from fleetwide.cli.exits import Exit
 from fleetwide.cli.output import Card, Column, Format, View
 from fleetwide.cli.problems import error_of
-from fleetwide.cli.specs import merge, parse, read_spec
+from fleetwide.cli.specs import merge, pairs, parse, read_spec
 from fleetwide.cli.task import app_of, container_flags
+from fleetwide.cli.task_lists import GroupOption, LabelOption, PriorityOption, label_text
 from fleetwide.models.batch import BatchJobSpec, BatchState, Child, ChildState
 from fleetwide.models.documents import JobDocument, LogChunk
 
@@ -73,6 +74,9 @@ def submit(  # noqa: PLR0913 - one parameter per option of the command line
     retries: Annotated[int | None, typer.Option(help="Further attempts of a child.")] = None,
     max_parallel: Annotated[int | None, typer.Option(help="Children at the same time.")] = None,
     queue: Annotated[str | None, typer.Option(help="The queue to stand in.")] = None,
+    label: LabelOption = None,
+    capacity_group: GroupOption = None,
+    priority: PriorityOption = None,
     key: Annotated[
         str | None, typer.Option("--idempotency-key", help="The same key starts no second job.")
     ] = None,
@@ -84,6 +88,9 @@ def submit(  # noqa: PLR0913 - one parameter per option of the command line
         "app": app_name,
         "size": size,
         "queue": queue,
+        "labels": pairs(label, "--label"),
+        "capacity_group": capacity_group,
+        "priority": priority,
         "max_parallel": max_parallel,
         "container": {**container_flags(image, cpu, memory, env), "command": command},
         "retry": {"retries": retries},
@@ -104,13 +111,16 @@ def submit(  # noqa: PLR0913 - one parameter per option of the command line
 @app.command("list")
 def list_jobs(
     app_name: Annotated[str | None, typer.Option("--app", help="Only of this app.")] = None,
+    label: LabelOption = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     style: Output = Format.TABLE,
 ) -> None:
     """List jobs, newest first."""
     with client() as api:
-        output.listing(api.jobs.list(app=app_name, cursor=cursor, limit=limit), JOBS, style)
+        labels = pairs(label, "--label")
+        page = api.jobs.list(app=app_name, labels=labels, cursor=cursor, limit=limit)
+        output.listing(page, JOBS, style)
 
 
 @app.command()
@@ -154,6 +164,10 @@ def cancel(job_id: JobId, reason: Reason = None, style: Output = Format.TABLE) -
         show_job(api.jobs.cancel(job_id, reason_or_default(reason)), style)
 
 
+app.command("why-not-moved")(relocation.child_why)
+app.command("set-budget")(budget.job_budget)
+
+
 def _show_end(job: JobDocument, style: Format) -> None:
     if job.error is not None and not job.attempts:
         raise error_of(job.error)
@@ -175,6 +189,8 @@ def show_job(job: JobDocument, style: Format) -> None:
         ("app", job.app),
         ("owner", job.owner),
         ("queue", job.queue),
+        ("labels", label_text(job.labels)),
+        ("capacity group", f"{job.capacity_group}, priority {job.priority}"),
         ("state", job.state),
         ("children", f"{job.size}: {counts_text(job.counts)}" if job.counts else job.size),
         ("attempts", job.attempts),

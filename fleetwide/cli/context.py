@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from fleetwide.cli.later import noun as noun  # noqa: PLC0414 (the nouns' modules take it here)
 from fleetwide.cli.output import Format, Step, note
 from fleetwide.errors import ServiceUnavailable
 
@@ -27,11 +28,6 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end."
 Limit = Annotated[int, typer.Option(min=1, max=200, help="Items per page.")]
 Cursor = Annotated[str | None, typer.Option(help="Where the page before ended.")]
 Reason = Annotated[str | None, typer.Option(help="Kept with the thing.")]
-
-
-def noun(help_text: str) -> typer.Typer:
-    """A group of commands about one kind of thing."""
-    return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from fleetwide.cli.context import going_on, until
 from fleetwide.cli.problems import raise_failure
 from fleetwide.errors import NotFound
 from fleetwide.models.batch import BatchState, ChildState
-from fleetwide.models.containers import TaskState
 from fleetwide.models.documents import (
     JobDocument,
     Operation,
@@ -17,6 +16,7 @@ from fleetwide.models.documents import (
     TaskDocument,
 )
 from fleetwide.models.os_releases import BuildOutcome, OSRelease, ReleaseState
+from fleetwide.models.task_states import TaskState
 
 if TYPE_CHECKING:
     from fleetwide.client import Client

@@ -24,6 +24,8 @@ EXIT_OF: dict[ErrorCode, Exit] = {
     ErrorCode.NOT_FOUND: Exit.NOT_FOUND,
     ErrorCode.IMAGE_NOT_FOUND: Exit.NOT_FOUND,
     ErrorCode.CONFLICT: Exit.CONFLICT,
+    ErrorCode.CURSOR_GONE: Exit.CONFLICT,
+    ErrorCode.UNAUTHENTICATED: Exit.FAILED,
     ErrorCode.DENIED: Exit.FAILED,
     ErrorCode.ARTIFACT_REJECTED: Exit.BAD_INPUT,
     ErrorCode.ARTIFACT_MISMATCH: Exit.BAD_INPUT,

@@ -6,25 +6,47 @@ import sys
 import typer
 
 from fleetwide import __version__
-from fleetwide.cli import (
-    artifact,
-    bake,
-    baseos,
-    batch,
-    config,
-    demo,
-    dev,
-    events,
-    exits,
-    host,
-    image,
-    output,
-    processes,
-    recipe,
-    registry,
-    task,
-)
+from fleetwide.cli import exits
+from fleetwide.cli.later import later
 from fleetwide.errors import FleetwideError
+
+COMMANDS = {
+    "events": ("events:events", "Print what happened, oldest first."),
+    "demo": (
+        "demo:demo",
+        "Run the main job on the development platform: an OS, a bake, a task, a batch.",
+    ),
+    "api": ("processes:api", "Serve the HTTP API until SIGTERM."),
+    "worker": ("processes:worker", "Serve one worker role until SIGTERM."),
+    "os": ("baseos:app", "Operating system releases (BaseOS)."),
+    "artifact": ("artifact:app", "Deployment artifacts."),
+    "bake": ("bake:app", "Bakes: deployment artifacts onto an OS release (Bakery)."),
+    "recipe": (
+        "recipe:app",
+        "Recipes for bakes: what goes with the artifact, and how it starts (Bakery).",
+    ),
+    "image": ("image:app", "Baked images."),
+    "task": ("task:app", "Container tasks (Titus)."),
+    "batch": ("batch:app", "Batch jobs (Compute Managed Batch)."),
+    "service": ("service:app", "Services: long-running containers that are kept up."),
+    "host": ("host:app", "Container hosts."),
+    "pool": ("pool:app", "Host pools: machines that come and go with the work."),
+    "relocation": (
+        "relocation:app",
+        "Relocation plans: what is to leave its host, and what keeps it there.",
+    ),
+    "metric": ("metric:app", "Metrics of services: what automatic scaling goes by."),
+    "capacity-group": (
+        "capacity_group:app",
+        "Capacity groups: parts of the fleet that people may count on.",
+    ),
+    "scheduler": ("scheduler:app", "The scheduler: who places work."),
+    "registry": ("registry:app", "The image registry."),
+    "config": ("config:app", "Settings."),
+    "dev": ("dev:app", "The development platform on this machine."),
+    "db": ("processes:db", "The database's schema."),
+}
+"""Each command's place in ``fleetwide.cli``, and its help."""
 
 app = typer.Typer(
     help="Build the OS, bake workloads, host images, run containers and batch.",
@@ -33,28 +55,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(baseos.app, name="os")
-app.add_typer(artifact.app, name="artifact")
-app.add_typer(bake.app, name="bake")
-app.add_typer(recipe.app, name="recipe")
-app.add_typer(image.app, name="image")
-app.add_typer(task.app, name="task")
-app.add_typer(batch.app, name="batch")
-app.add_typer(host.app, name="host")
-app.add_typer(registry.app, name="registry")
-app.command("events")(events.events)
-app.add_typer(config.app, name="config")
-app.add_typer(dev.app, name="dev")
-app.command("demo")(demo.demo)
-app.command("api")(processes.api)
-app.command("worker")(processes.worker)
-app.add_typer(processes.db, name="db")
+later(app, COMMANDS)
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    output.data(__version__)
+    typer.echo(__version__)
 
 
 def run(arguments: list[str]) -> int:
@@ -66,7 +73,7 @@ def run(arguments: list[str]) -> int:
     except FleetwideError as fault:
         if os.environ.get("FLEETWIDE_DEBUG") == "1":
             raise
-        output.error(fault)
+        _tell(fault)
         return exits.EXIT_OF[fault.code]
     return exits.Exit.OK
 
@@ -78,6 +85,13 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("FLEETWIDE_DEBUG") == "1":
             raise
-        output.failure(f"unexpected: {error!r}", "set FLEETWIDE_DEBUG=1 to see where")
+        _tell(FleetwideError(f"unexpected: {error!r}", hint="set FLEETWIDE_DEBUG=1 to see where"))
         code = exits.Exit.FAILED
     sys.exit(code)
+
+
+def _tell(fault: FleetwideError) -> None:
+    # Imported here: most command lines end without a fault, and some import nothing else of it.
+    from fleetwide.cli import output  # noqa: PLC0415
+
+    output.error(fault)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from io import StringIO
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel
@@ -24,7 +24,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetwide.errors import FleetwideError
-from fleetwide.models.documents import Page
+
+if TYPE_CHECKING:
+    from fleetwide.models.documents import Page
 
 Item = TypeVar("Item")
 PLAIN_WIDTH = 10_000
@@ -85,7 +87,7 @@ class Card:
     sections: Sequence[Section] = field(default_factory=tuple)
 
 
-def listing(page: Page[Item], view: View[Item], style: Format) -> None:
+def listing(page: "Page[Item]", view: View[Item], style: Format) -> None:
     """Print a page of items; JSON and YAML are the API's own document."""
     if style is Format.NAME:
         for item in page.items:

@@ -1,22 +1,16 @@
 """The processes of the platform: the API, the workers, the database's schema."""
 
-import gc
 import importlib
-import os
-import signal
-import sys
-from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from fleetwide.cli import output
+from fleetwide.cli import output, serving
 from fleetwide.cli.context import noun
 from fleetwide.cli.exits import Exit
+from fleetwide.errors import InvalidInput
 from fleetwide.settings import get_settings
-
-GRACE_SECONDS = 10
 
 db = noun("The database's schema.")
 
@@ -35,58 +29,52 @@ class Role(StrEnum):
 def api() -> None:
     """Serve the HTTP API until SIGTERM."""
     # Heavy imports stay in the commands that need them.
-    import uvicorn  # noqa: PLC0415
-
     from api.app import create_app  # noqa: PLC0415
-    from fleetwide.logs import configure_logging  # noqa: PLC0415
-    from fleetwide.telemetry import configure_tracing  # noqa: PLC0415
 
     settings = get_settings()
-    configure_logging(settings, "api")
-    provider = configure_tracing(settings, "api")
-    app = create_app(settings)
-    # All that was imported stays: looking through it again takes a tenth of a second each time.
-    gc.collect()
-    gc.freeze()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=settings.api_host,
-            port=settings.api_port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-    )
-    code = serve_until_signal(server.run)
-    if provider is not None:
-        provider.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # An interpreter that shuts down while a Temporal client's threads run can abort.
-    os._exit(code)
+    serving.serve("api", settings, create_app, host=settings.api_host, port=settings.api_port)
 
 
-def serve_until_signal(run: Callable[[], None]) -> int:
-    """Run the server; returns the exit code."""
-    # Uvicorn raises the signal once more when it has shut down: that is a clean end too.
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        run()
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else Exit.FAILED
-    return Exit.OK
-
-
-def _end(_signal: int, _frame: object) -> NoReturn:
-    sys.exit(Exit.OK)
-
-
-def worker(role: Annotated[Role, typer.Argument(help="What the worker does.")]) -> None:
+def worker(  # noqa: PLR0913 - one parameter per option of the command line
+    role: Annotated[Role, typer.Argument(help="What the worker does.")],
+    *,
+    simulate: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="host: be N simulated hosts instead of this machine."),
+    ] = None,
+    prefix: Annotated[
+        str, typer.Option(help="Simulated hosts are called <prefix>-0001, ...")
+    ] = "sim",
+    zone: Annotated[
+        list[str] | None, typer.Option(help="They are in these in turn; repeatable.")
+    ] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(help="CPUs x memory, 8x32GiB, in turn; repeatable.")
+    ] = None,
+    scenario: Annotated[
+        str, typer.Option(help="What containers do that do not say: 'pull=2s run=5s log=3'.")
+    ] = "",
+    tainted: Annotated[
+        bool, typer.Option(help="Only tasks that tolerate 'simulated' are placed on them.")
+    ] = True,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="They leave the fleet when this process is stopped.")
+    ] = False,
+) -> None:
     """Serve one worker role until SIGTERM."""
-    importlib.import_module(f"workers.{role}").main()
+    if simulate is None:
+        importlib.import_module(f"workers.{role}").main()
+        return
+    # Heavy imports stay in the commands that need them.
+    from fleetwide.cli.specs import merge, parse  # noqa: PLC0415
+    from fleetwide.containers.simulated_fleet import SimulatedFleet  # noqa: PLC0415
+
+    if role is not Role.HOST:
+        raise InvalidInput.for_field("--simulate", f"is for the role host, not {role}")
+    given = {"count": simulate, "prefix": prefix, "scenario": scenario}
+    flags = {"zones": zone, "sizes": size, "tainted": tainted, "leave": leave}
+    fleet = parse(SimulatedFleet, merge(given, flags))
+    importlib.import_module("workers.simulation").main(fleet)
 
 
 @db.command()

@@ -1,159 +1,72 @@
 """``fleetwide registry``: what the registry hosts, and its upkeep."""
 
-from typing import Annotated
+from fleetwide.cli.later import later, noun
 
-import typer
-
-from fleetwide.cli import (
-    output,
-    registry_account,
-    registry_gc,
-    registry_import,
-    registry_nginx,
-    registry_quota,
-    registry_regions,
-    registry_retention,
-    registry_server,
-    registry_tags,
-)
-from fleetwide.cli.context import Cursor, Limit, Output, client, noun
-from fleetwide.cli.exits import Exit
-from fleetwide.cli.output import Card, Column, Format, Section, View
-from fleetwide.models.documents import Page
-from fleetwide.models.registry_documents import (
-    LayerDocument,
-    ManifestDocument,
-    PullerDocument,
-    ReferenceAnswer,
-    Repository,
-)
+COMMANDS = {
+    "list": ("registry_contents:list_repositories", "List repositories."),
+    "search": ("registry_contents:search", "Look for repositories by a part of their names."),
+    "show": (
+        "registry_contents:show",
+        "Show an image: its layers and who shares them, its pulls, what needs it.",
+    ),
+    "resolve": (
+        "registry_contents:resolve",
+        "Say which digests references mean now; exit code 1 when one has no answer.",
+    ),
+    "login": (
+        "registry_login:login",
+        "Keep an account and its secret for this command line, after the API has accepted them.",
+    ),
+    "logout": ("registry_login:logout", "Forget the account of this command line."),
+    "whoami": (
+        "registry_login:whoami",
+        "Show with which account this command line comes, and what it may do.",
+    ),
+    "tags": ("registry_tags:tags", "List the tags of a repository."),
+    "history": (
+        "registry_tags:history",
+        "List what a tag has meant, newest first, and who changed it.",
+    ),
+    "at": ("registry_tags:meaning_at", "Show what a tag meant at a time."),
+    "untag": ("registry_tags:untag", "Delete a tag; its image stays until it is collected."),
+    "undo": (
+        "registry_tags:undo",
+        "Let a tag mean again what it meant before; also one that was deleted.",
+    ),
+    "delete": (
+        "registry_retention:delete",
+        "Delete a repository with all that is in it, for good.",
+    ),
+    "usage": ("registry_quota:usage", "Show what namespaces or owners hold."),
+    "replicate": ("registry_regions:replicate", "Copy an image to other regions now."),
+    "replicas": ("registry_regions:replicas", "Say in which regions an image lies."),
+    "preheat": ("registry_regions:preheat", "Have an image on hosts before a job needs it there."),
+    "serve": ("registry_server:serve", "Serve the registry's gateway until SIGTERM."),
+    "nginx-config": (
+        "registry_nginx:print_config",
+        "Print nginx's configuration for the front door; start it with nginx -e stderr -c FILE.",
+    ),
+    "import": (
+        "registry_import:import_repositories",
+        "Take what Docker Distribution holds into the registry's index; may be run again.",
+    ),
+    "account": (
+        "registry_account:app",
+        "Accounts of the image registry: who may pull and push.",
+    ),
+    "quota": ("registry_quota:app", "What namespaces may hold."),
+    "retention": (
+        "registry_retention:app",
+        "Old tags: what would go by the policy's rules, and letting it go.",
+    ),
+    "gc": (
+        "registry_gc:gc",
+        "Garbage collection: what nobody needs any more goes, while pushes go on.",
+    ),
+    "reconcile": ("registry_gc:reconcile", "Compare the registry's index with its storage."),
+    "scrub": ("registry_gc:scrub", "Read the registry's blobs again."),
+}
+"""Each command's place in ``fleetwide.cli``, and its help."""
 
 app = noun("The image registry.")
-
-REPOSITORIES = View[Repository](
-    columns=(
-        Column("REPOSITORY", lambda item: item.name),
-        Column("TAGS", lambda item: item.tags),
-        Column("MANIFESTS", lambda item: item.manifests),
-        Column("SIZE", lambda item: output.size(item.size)),
-        Column("OWNER", lambda item: item.owner),
-        Column("CREATED", lambda item: item.created_at),
-    ),
-    name=lambda item: item.name,
-)
-LAYERS = (
-    Column[LayerDocument]("LAYER", lambda item: output.short_digest(item.digest)),
-    Column[LayerDocument]("SIZE", lambda item: output.size(item.size)),
-    Column[LayerDocument]("IMAGES", lambda item: item.images),
-    Column[LayerDocument]("REPOSITORIES", lambda item: item.repositories),
-)
-PULLERS = (
-    Column[PullerDocument]("ACCOUNT", lambda item: item.name),
-    Column[PullerDocument]("PULLS", lambda item: item.pulls),
-    Column[PullerDocument]("LAST", lambda item: item.last_pulled_at),
-)
-ANSWERS = View[ReferenceAnswer](
-    columns=(
-        Column("REFERENCE", lambda item: item.reference),
-        Column("DIGEST", lambda item: item.digest),
-        Column("WHY NOT", lambda item: f"{item.code}: {item.detail}" if item.code else None),
-    ),
-    name=lambda item: item.pinned or "",
-)
-
-
-@app.command("list")
-def list_repositories(
-    limit: Limit = 50, cursor: Cursor = None, style: Output = Format.TABLE
-) -> None:
-    """List repositories."""
-    with client() as api:
-        output.listing(api.registry.repositories(cursor=cursor, limit=limit), REPOSITORIES, style)
-
-
-@app.command()
-def search(
-    text: Annotated[str, typer.Argument(help="A part of a repository's name.")],
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    style: Output = Format.TABLE,
-) -> None:
-    """Look for repositories by a part of their names."""
-    with client() as api:
-        page = api.registry.search(text, cursor=cursor, limit=limit)
-        output.listing(page, REPOSITORIES, style)
-
-
-@app.command()
-def show(
-    reference: Annotated[str, typer.Argument(help="apps/hello:1.0.0 or apps/hello@sha256:...")],
-    style: Output = Format.TABLE,
-) -> None:
-    """Show an image: its layers and who shares them, its pulls, what needs it."""
-    parsed = registry_tags.reference_of(reference)
-    with client() as api:
-        image = api.registry.image(parsed.repository, parsed.selector)
-    rows = (
-        ("image", f"{image.repository}@{image.digest}"),
-        ("tags", ", ".join(image.tags)),
-        ("type", image.artifact_type or image.media_type),
-        ("state", None if image.state == "live" else image.state),
-        ("size", f"{output.size(image.size)}, {output.size(image.shared)} shared with others"),
-        ("pushed", f"{output.moment(image.pushed_at)} by {image.pushed_by or 'nobody known'}"),
-        ("pulls", _pulls(image)),
-        ("refers to", image.subject),
-        ("referrers", image.referrers or None),
-        ("needed by", ", ".join(image.in_use)),
-    )
-    sections = (
-        Section("layers", output.table_lines(image.layers, LAYERS) if image.layers else []),
-        Section("pulled by", _pulled_by(image)),
-        Section("images", image.children),
-        Section("annotations", [f"{key}: {value}" for key, value in image.annotations.items()]),
-    )
-    output.record(image, Card(f"{image.repository}@{image.digest}", rows, sections), style)
-
-
-def _pulled_by(image: ManifestDocument) -> list[str]:
-    return output.table_lines(image.pulled_by, PULLERS) if image.pulled_by else []
-
-
-def _pulls(image: ManifestDocument) -> str:
-    last = f", last {output.moment(image.last_pulled_at)}" if image.last_pulled_at else ""
-    return f"{image.pulls}{last}"
-
-
-@app.command()
-def resolve(
-    references: Annotated[list[str], typer.Argument(help="repository:tag; up to 500.")],
-    style: Output = Format.TABLE,
-) -> None:
-    """Say which digests references mean now; exit code 1 when one has no answer."""
-    with client() as api:
-        answers = api.registry.resolve_all(references)
-    found = [one for one in answers.items if style is not Format.NAME or one.pinned]
-    output.listing(Page(items=found), ANSWERS, style)
-    if any(one.code for one in answers.items):
-        raise typer.Exit(Exit.FAILED)
-
-
-# Below those above, as --help lists them: looking, changing, copies, then what serves.
-app.command("tags")(registry_tags.tags)
-app.command("history")(registry_tags.history)
-app.command("at")(registry_tags.meaning_at)
-app.command("untag")(registry_tags.untag)
-app.command("undo")(registry_tags.undo)
-app.command("delete")(registry_retention.delete)
-app.command("usage")(registry_quota.usage)
-app.command("replicate")(registry_regions.replicate)
-app.command("replicas")(registry_regions.replicas)
-app.command("preheat")(registry_regions.preheat)
-app.command("serve")(registry_server.serve)
-app.command("nginx-config")(registry_nginx.print_config)
-app.command("import")(registry_import.import_repositories)
-app.add_typer(registry_account.app, name="account")
-app.add_typer(registry_quota.app, name="quota")
-app.add_typer(registry_retention.app, name="retention")
-app.add_typer(registry_gc.gc, name="gc")
-app.add_typer(registry_gc.reconcile, name="reconcile")
-app.add_typer(registry_gc.scrub, name="scrub")
+later(app, COMMANDS)

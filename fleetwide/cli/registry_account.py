@@ -43,9 +43,14 @@ def _state(account: AccountDocument) -> str:
 
 
 def _grants(account: AccountDocument) -> str:
+    return grants_text(account.grants)
+
+
+def grants_text(grants: Sequence[Grant]) -> str:
+    """Grants as people type them."""
     return " ".join(
         f"{grant.repositories}={','.join(action.value for action in grant.actions)}"
-        for grant in account.grants
+        for grant in grants
     )
 
 

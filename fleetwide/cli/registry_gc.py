@@ -44,6 +44,7 @@ ENTRIES = View[UpkeepEntry](
     columns=(
         Column("KIND", lambda item: item.kind),
         Column("STATE", lambda item: "paused" if item.paused else "active"),
+        Column("EVERY", lambda item: _every(item.every_hours)),
         Column("NEXT", lambda item: item.next[0] if item.next else None),
         Column("LAST", lambda item: item.last[0] if item.last else None),
     ),
@@ -57,6 +58,10 @@ REPORTS = View[UpkeepReport](
     ),
     name=lambda item: item.workflow_id,
 )
+
+
+def _every(hours: float) -> str:
+    return f"{hours:g} h" if hours >= 1 else f"{hours * 60:g} min"
 
 
 @gc.command("run")
@@ -91,12 +96,18 @@ def _show_garbage(name: str, report: GarbageReport, style: Format) -> None:
 
 
 def _garbage_rows(report: GarbageReport) -> tuple[tuple[str, object], ...]:
+    coming = report.coming
     return (
+        ("counted", "in part: a worker was lost meanwhile" if report.at_least else None),
         ("would free" if report.dry_run else "freed", output.size(report.bytes)),
         ("manifests", report.manifests),
         ("blobs", report.blobs),
         ("old uploads", report.uploads),
         ("looked at", report.reviewed),
+        ("later", output.size(coming.bytes) if coming else None),
+        ("later manifests", coming.manifests if coming else None),
+        ("later blobs", coming.blobs if coming else None),
+        ("later until", coming.by if coming else None),
     )
 
 
@@ -164,27 +175,37 @@ def rate(
 @gc.command()
 def schedule(  # noqa: PLR0913 - one parameter per option of the command line
     *,
-    gc_minutes: Annotated[int, typer.Option(help="Between collections; 0 for never.")] = 60,
-    reconcile_hours: Annotated[int, typer.Option(help="Between comparisons; 0 for never.")] = 24,
-    scrub_hours: Annotated[int, typer.Option(help="Between scrubs; 0 for never.")] = 168,
-    retention_hours: Annotated[int, typer.Option(help="Between reports of old tags.")] = 0,
+    gc_minutes: Annotated[int | None, typer.Option(help="Between collections; 0: never.")] = None,
+    reconcile_hours: Annotated[
+        int | None, typer.Option(help="Between comparisons; 0: never.")
+    ] = None,
+    scrub_hours: Annotated[int | None, typer.Option(help="Between scrubs; 0: never.")] = None,
+    retention_hours: Annotated[
+        int | None, typer.Option(help="Between reports of old tags; 0: never.")
+    ] = None,
     retention_apply: Annotated[
-        bool, typer.Option("--retention-apply", help="Let these tags go unasked.")
-    ] = False,
+        bool | None,
+        typer.Option("--retention-apply/--no-retention-apply", help="Let these tags go unasked."),
+    ] = None,
     adoption: Annotated[
-        Adoption, typer.Option(help="What is written behind the gateway's back.")
-    ] = Adoption.ADOPT,
+        Adoption | None, typer.Option(help="What is written behind the gateway's back.")
+    ] = None,
     style: Output = Format.TABLE,
 ) -> None:
-    """Let the registry collect, reconcile, scrub and retain by itself."""
-    content: dict[str, Any] = {
-        "gc_minutes": gc_minutes or None,
-        "reconcile_hours": reconcile_hours or None,
-        "scrub_hours": scrub_hours or None,
-        "retention_hours": retention_hours or None,
-        "retention_apply": retention_apply,
-        "adoption": adoption,
+    """Say how often the registry collects, reconciles, scrubs and retains by itself.
+
+    What is not named stays as it is; without options, what is missing is scheduled.
+    """
+    intervals = {
+        "gc_minutes": gc_minutes,
+        "reconcile_hours": reconcile_hours,
+        "scrub_hours": scrub_hours,
+        "retention_hours": retention_hours,
     }
+    content: dict[str, Any] = {
+        name: given or None for name, given in intervals.items() if given is not None
+    }
+    content = merge(content, {"retention_apply": retention_apply, "adoption": adoption})
     with client() as api:
         output.listing(api.upkeep.schedule(parse(UpkeepSchedule, content)), ENTRIES, style)
 
@@ -192,7 +213,7 @@ def schedule(  # noqa: PLR0913 - one parameter per option of the command line
 @gc.command("report")
 def report_gc(cursor: Cursor = None, limit: Limit = 50, style: Output = Format.TABLE) -> None:
     """List what earlier collections and dry runs told."""
-    _reports(UpkeepKind.GARBAGE, cursor, limit, style)
+    list_reports(UpkeepKind.GARBAGE, cursor, limit, style)
 
 
 @reconcile.command("report")
@@ -200,16 +221,17 @@ def report_reconcile(
     cursor: Cursor = None, limit: Limit = 50, style: Output = Format.TABLE
 ) -> None:
     """List what earlier comparisons found."""
-    _reports(UpkeepKind.RECONCILE, cursor, limit, style)
+    list_reports(UpkeepKind.RECONCILE, cursor, limit, style)
 
 
 @scrub.command("report")
 def report_scrub(cursor: Cursor = None, limit: Limit = 50, style: Output = Format.TABLE) -> None:
     """List what earlier scrubs found."""
-    _reports(UpkeepKind.SCRUB, cursor, limit, style)
+    list_reports(UpkeepKind.SCRUB, cursor, limit, style)
 
 
-def _reports(kind: UpkeepKind, cursor: str | None, limit: int, style: Format) -> None:
+def list_reports(kind: UpkeepKind, cursor: str | None, limit: int, style: Format) -> None:
+    """Print what runs of one kind of upkeep told, the newest first."""
     with client() as api:
         output.listing(api.upkeep.reports(kind, cursor=cursor, limit=limit), REPORTS, style)
 
@@ -267,6 +289,9 @@ def run_scrub(
         ("broken", report.broken_count),
         ("fetched again", report.fetched),
         ("healed", report.healed),
+        ("manifests", report.manifests),
+        ("mended", report.mended),
+        ("read faster", report.hurried or None),
     )
     sections = [Section("broken", list(report.broken))]
     output.record(report, Card(operation.id, rows, sections), style)

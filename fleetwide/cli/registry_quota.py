@@ -14,6 +14,7 @@ from fleetwide.models.registry_documents import (
     NamespaceSettings,
     Usage,
     UsageBy,
+    UsageReport,
 )
 
 app = noun("What namespaces may hold.")
@@ -50,10 +51,16 @@ def usage(
         return
     output.listing(Page(items=report.items, next=report.next), USAGE, style)
     if style is not Format.NAME:
-        output.note(
-            f"all repositories hold {output.size(report.size)}; "
-            f"{output.size(report.stored)} lie in storage, shared layers once"
-        )
+        output.note(_sum(report))
+
+
+def _sum(report: UsageReport) -> str:
+    if report.stored is None:
+        return f"the repositories that you may pull hold {output.size(report.size)}"
+    return (
+        f"all repositories hold {output.size(report.size)}; "
+        f"{output.size(report.stored)} lie in storage, shared layers once"
+    )
 
 
 @app.command("show")

@@ -83,11 +83,11 @@ def preheat(
     rows = [("operation", done.id), ("status", done.status)]
     if outcome is not None:
         rows += [
-            ("warm hosts", str(len(outcome.warm))),
+            ("warm hosts", f"{outcome.done} of {outcome.hosts}"),
             ("from the registry", output.size(outcome.bytes_registry)),
             ("from other hosts", output.size(outcome.bytes_peers)),
             *((f"failed {host_id}", why) for host_id, why in outcome.failed.items()),
         ]
     output.record(done, Card(done.id, tuple(rows)), style)
-    if done.status not in _FINE or (outcome is not None and outcome.failed):
+    if done.status not in _FINE or (outcome is not None and outcome.lost):
         raise typer.Exit(Exit.FAILED)

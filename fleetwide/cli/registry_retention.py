@@ -9,8 +9,10 @@ from fleetwide.cli.baseos_options import By, person
 from fleetwide.cli.context import Cursor, Limit, Output, Reason, client, going_on, noun, until
 from fleetwide.cli.output import Card, Column, Format, Section, View
 from fleetwide.cli.problems import raise_failure
+from fleetwide.cli.registry_gc import list_reports
 from fleetwide.models.documents import Operation, OperationStatus
 from fleetwide.models.registry_documents import DeletionRequest, DeletionResult
+from fleetwide.models.registry_gc import UpkeepKind
 from fleetwide.models.registry_retention import (
     ApplyRequest,
     RegistryRetentionRequest,
@@ -58,11 +60,12 @@ def run(
         list[str] | None, typer.Option(help="Only these; * stands for anything. Repeatable.")
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Let the tags go at once.")] = False,
+    reason: Reason = None,
     by: By = None,
     style: Output = Format.TABLE,
 ) -> None:
     """Report which tags would go; nothing goes without --apply or `retention apply`."""
-    given = {"apply": apply, "by": person(by)}
+    given = {"apply": apply, "by": person(by), "reason": reason or ""}
     if repository:
         given["repositories"] = repository
     request = RegistryRetentionRequest.model_validate(given)
@@ -76,6 +79,12 @@ def show(retention_id: Id, style: Output = Format.TABLE) -> None:
     """Show a report, or what became of it."""
     with client() as api:
         _show(retention_id, api.registry.retention(retention_id), style)
+
+
+@app.command("report")
+def report(cursor: Cursor = None, limit: Limit = 50, style: Output = Format.TABLE) -> None:
+    """List what earlier runs told."""
+    list_reports(UpkeepKind.RETENTION, cursor, limit, style)
 
 
 @app.command("apply")

@@ -99,11 +99,11 @@ def undo(
         _show(repository, api.registry.undo(repository, tag, request), style)
 
 
-def untag(reference: TagReference, by: By = None) -> None:
+def untag(reference: TagReference, *, reason: Reason = None, by: By = None) -> None:
     """Delete a tag; its image stays until it is collected."""
     repository, tag = _tag_of(reference)
     with client() as api:
-        api.registry.untag(repository, tag, by=person(by))
+        api.registry.untag(repository, tag, by=person(by), reason=reason or "")
     output.note(f"{reference} is deleted; bring it back by: fleetwide registry undo {reference}")
 
 

@@ -1,14 +1,13 @@
 """``fleetwide task``: container tasks."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fleetwide.cli import output
+from fleetwide.cli import budget, output, relocation, task_errands, task_lists
 from fleetwide.cli.context import (
-    Cursor,
     File,
-    Limit,
     Output,
     Reason,
     Wait,
@@ -18,11 +17,16 @@ from fleetwide.cli.context import (
     reason_or_default,
 )
 from fleetwide.cli.exits import Exit
-from fleetwide.cli.output import Card, Column, Format, Section, View
+from fleetwide.cli.output import Card, Column, Format, Section
 from fleetwide.cli.problems import error_of
+from fleetwide.cli.resource_flags import PORT_HELP, resource_flags
 from fleetwide.cli.specs import merge, pairs, parse, read_spec
-from fleetwide.models.containers import ContainerTaskSpec, EndReason, TaskState
-from fleetwide.models.documents import AttemptDocument, LogEnd, TaskDocument
+from fleetwide.cli.task_lists import GroupOption, LabelOption, PriorityOption, label_text
+from fleetwide.models.containers import ContainerTaskSpec
+from fleetwide.models.documents import AttemptDocument, ExtraDocument, LogEnd, TaskDocument
+from fleetwide.models.health import HealthReport
+from fleetwide.models.retries import Lineage, Spent
+from fleetwide.models.task_states import EndReason
 
 if TYPE_CHECKING:
     from fleetwide.client import Client
@@ -31,20 +35,12 @@ app = noun("Container tasks (Titus).")
 
 TaskId = Annotated[str, typer.Argument(help="The task's id.")]
 
-TASKS = View[TaskDocument](
-    columns=(
-        Column("ID", lambda item: item.id),
-        Column("APP", lambda item: item.app),
-        Column("STATE", lambda item: item.state),
-        Column("REASON", lambda item: item.reason),
-        Column("EXIT", lambda item: item.exit_code),
-        Column("HOST", lambda item: item.host_id),
-        Column("CREATED", lambda item: item.created_at),
-        Column("FINISHED", lambda item: item.finished_at, wide=True),
-        Column("OWNER", lambda item: item.owner, wide=True),
-        Column("IMAGE", lambda item: item.image, wide=True),
-    ),
-    name=lambda item: item.id,
+EXTRAS: tuple[Column[ExtraDocument], ...] = (
+    Column("CONTAINER", lambda item: item.name),
+    Column("STATE", lambda item: item.state),
+    Column("HEALTH", lambda item: _health_text(item.health)),
+    Column("EXIT", lambda item: item.exit_code),
+    Column("MESSAGE", lambda item: item.message),
 )
 ATTEMPTS: tuple[Column[AttemptDocument], ...] = (
     Column("ATTEMPT", lambda item: item.attempt),
@@ -54,7 +50,20 @@ ATTEMPTS: tuple[Column[AttemptDocument], ...] = (
     Column("HOST", lambda item: item.host_id),
     Column("STARTED", lambda item: item.started_at),
     Column("FINISHED", lambda item: item.finished_at),
+    Column("FOLLOWS", lambda item: item.lineage.follows),
+    Column("RETRIES", lambda item: _retries(item.lineage.spent)),
+    Column("DELAY", lambda item: _delay(item.lineage)),
 )
+
+
+def _retries(spent: Spent) -> str:
+    """By who paid for them, without those that there are none of."""
+    counts = spent.model_dump(exclude={"system_in_a_row"})
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _delay(lineage: Lineage) -> str:
+    return "" if lineage.follows is None else f"{lineage.delay_seconds:g} s"
 
 
 def container_flags(
@@ -89,10 +98,24 @@ def run(  # noqa: PLR0913 - one parameter per option of the command line
     image: Annotated[str | None, typer.Option(help="repository:tag or repository@digest.")] = None,
     cpu: Annotated[float | None, typer.Option(help="CPUs, in steps of 0.001.")] = None,
     memory: Annotated[str | None, typer.Option(help="For example 64MiB.")] = None,
+    disk: Annotated[str | None, typer.Option(help="What it may write, for example 20GB.")] = None,
+    network: Annotated[int | None, typer.Option(help="Mbit/s kept for it, and its limit.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="Whole devices.")] = None,
+    port: Annotated[list[str] | None, typer.Option(help=PORT_HELP)] = None,
     env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
     host_label: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
     retries: Annotated[int | None, typer.Option(help="Further attempts after a failure.")] = None,
+    user: Annotated[str | None, typer.Option(help="user[:group] that it runs as.")] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="It may not write to its root.")
+    ] = False,
+    stop_grace: Annotated[
+        int | None, typer.Option(help="Seconds from SIGTERM to SIGKILL when it is ended.")
+    ] = None,
     owner: Annotated[str | None, typer.Option(help="Who answers for it.")] = None,
+    label: LabelOption = None,
+    capacity_group: GroupOption = None,
+    priority: PriorityOption = None,
     key: Annotated[
         str | None, typer.Option("--idempotency-key", help="The same key starts no second task.")
     ] = None,
@@ -105,8 +128,19 @@ def run(  # noqa: PLR0913 - one parameter per option of the command line
         **container_flags(image, cpu, memory, env),
         "command": command,
         "host_labels": pairs(host_label, "--host-label"),
+        "stop_grace_seconds": stop_grace,
+        "security": {"user": user, "read_only_root": read_only or None},
     }
-    flags = {"app": app_name, "owner": owner, "container": container, "retry": {"retries": retries}}
+    container["resources"] |= resource_flags(disk, network, gpus, port)
+    flags = {
+        "app": app_name,
+        "owner": owner,
+        "labels": pairs(label, "--label"),
+        "capacity_group": capacity_group,
+        "priority": priority,
+        "container": container,
+        "retry": {"retries": retries},
+    }
     content = merge(read_spec(file), flags)
     content.setdefault("app", app_of(content))
     spec = parse(ContainerTaskSpec, content)
@@ -123,20 +157,6 @@ def run(  # noqa: PLR0913 - one parameter per option of the command line
             show_task(api.tasks.get(operation.id), style)
 
 
-@app.command("list")
-def list_tasks(
-    app_name: Annotated[str | None, typer.Option("--app", help="Only of this app.")] = None,
-    state: Annotated[TaskState | None, typer.Option(help="Only in this state.")] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    style: Output = Format.TABLE,
-) -> None:
-    """List tasks, newest first."""
-    with client() as api:
-        page = api.tasks.list(app=app_name, state=state, cursor=cursor, limit=limit)
-        output.listing(page, TASKS, style)
-
-
 @app.command()
 def show(task_id: TaskId, style: Output = Format.TABLE) -> None:
     """Show a task, its attempts, why it waits, and how it ended."""
@@ -150,13 +170,17 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it comes.")] = False,
     tail: Annotated[int | None, typer.Option(min=1, max=10_000, help="Last lines only.")] = None,
     attempt: Annotated[int | None, typer.Option(min=1, help="Unset: the newest.")] = None,
+    container: Annotated[
+        str | None, typer.Option(help="An extra container; unset: the main one.")
+    ] = None,
 ) -> None:
     """Print a task's log."""
     with client() as api:
         if follow:
-            _follow(api, task_id)
+            _follow(api, task_id, container)
         else:
-            output.data(api.tasks.logs(task_id, tail=tail, attempt=attempt), end="")
+            text = api.tasks.logs(task_id, tail=tail, attempt=attempt, container=container)
+            output.data(text, end="")
 
 
 @app.command()
@@ -166,10 +190,21 @@ def cancel(task_id: TaskId, reason: Reason = None, style: Output = Format.TABLE)
         show_task(api.tasks.cancel(task_id, reason_or_default(reason)), style)
 
 
-def _follow(api: "Client", task_id: str) -> None:
+app.command("list")(task_lists.list_tasks)
+app.command("events")(task_lists.events)
+app.command("exec")(task_errands.exec_command)
+app.command("files")(task_errands.files)
+app.command("fetch")(task_errands.fetch)
+app.command("stats")(task_errands.stats)
+app.command("why-not-moved")(relocation.task_why)
+app.command("set-budget")(budget.task_budget)
+
+
+def _follow(api: "Client", task_id: str, container: str | None = None) -> None:
     end: LogEnd | None = None
-    with going_on(f"fleetwide task logs -f {task_id}"):
-        for item in api.tasks.follow_logs(task_id):
+    which = f" --container {container}" if container else ""
+    with going_on(f"fleetwide task logs -f {task_id}{which}"):
+        for item in api.tasks.follow_logs(task_id, container=container):
             if isinstance(item, LogEnd):
                 end = item
             else:
@@ -188,12 +223,26 @@ def _show_end(task: TaskDocument, style: Format) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
+def _extra_lines(last: AttemptDocument | None) -> Sequence[str]:
+    if last is None or not last.extra_containers:
+        return ()
+    return output.table_lines(last.extra_containers, EXTRAS)
+
+
+def _health_text(health: HealthReport | None) -> str | None:
+    if health is None:
+        return None
+    return f"{health.status}: {health.message}" if health.message else health.status
+
+
 def show_task(task: TaskDocument, style: Format) -> None:
     last = task.attempts[-1] if task.attempts else None
     rows = (
         ("task", task.id),
         ("app", task.app),
         ("owner", task.owner),
+        ("labels", label_text(task.labels)),
+        ("capacity group", f"{task.capacity_group}, priority {task.priority}"),
         ("state", task.state),
         ("waiting", task.waiting.sentence if task.waiting else None),
         ("reason", task.reason),
@@ -201,7 +250,11 @@ def show_task(task: TaskDocument, style: Format) -> None:
         ("exit code", task.exit_code),
         ("signal", last.signal if last else None),
         ("out of memory", "yes" if last and last.oom_killed else None),
+        ("health", _health_text(last.health if last else None)),
         ("host", task.host_id),
+        ("has to leave", last.leaves_at if last else None),
+        ("ports", " ".join(f"{k}={v}" for k, v in last.ports.items()) if last else None),
+        ("devices", " ".join(last.devices) if last else None),
         ("image", task.image),
         ("error", task.error.detail if task.error else None),
         ("created", task.created_at),
@@ -210,6 +263,7 @@ def show_task(task: TaskDocument, style: Format) -> None:
     )
     sections = (
         Section("attempts", output.table_lines(task.attempts, ATTEMPTS) if task.attempts else ()),
+        Section("extra containers", _extra_lines(last)),
         Section("last lines", last.last_lines if last else ()),
     )
     output.record(task, Card(task.id, rows, sections), style)

@@ -1,17 +1,26 @@
 """The client's methods, one per route, grouped by product."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Self, TypeVar
 
 import httpx2
 
 from fleetwide.client.bakery import BakeryClient
+from fleetwide.client.capacity_groups import CapacityGroupClient
+from fleetwide.client.discovery import DiscoveryClient
+from fleetwide.client.disruptions import DisruptionClient
+from fleetwide.client.errands import ErrandClient
+from fleetwide.client.fleet import FleetClient
+from fleetwide.client.metrics import MetricClient
 from fleetwide.client.os import OSClient
+from fleetwide.client.pools import PoolClient
 from fleetwide.client.recipes import RecipeClient
 from fleetwide.client.registry import RegistryClient
 from fleetwide.client.registry_accounts import AccountClient
 from fleetwide.client.registry_gc import UpkeepClient
 from fleetwide.client.registry_regions import RegionClient
+from fleetwide.client.services import ServiceClient
+from fleetwide.client.task_queries import ALL_TASKS, TaskQuery, task_items
 from fleetwide.client.transport import Query, Transport, segment
 from fleetwide.models.batch import BatchJobSpec, Child
 from fleetwide.models.containers import ContainerTaskSpec, KillRequest
@@ -24,8 +33,13 @@ from fleetwide.models.documents import (
     LogEnd,
     Operation,
     Page,
+    StreamCursor,
+    TaskChange,
     TaskDocument,
 )
+from fleetwide.models.scheduler_documents import SchedulerDocument
+from fleetwide.providers.api_logins import LoginAuth, login_for
+from fleetwide.providers.registry_auth import Credentials
 from fleetwide.settings import get_settings
 
 Item = TypeVar("Item")
@@ -34,13 +48,35 @@ Item = TypeVar("Item")
 class Client:
     """The API as Python. Use it as a context manager, or call ``close``."""
 
-    def __init__(self, api_url: str | None = None, *, http: httpx2.Client | None = None) -> None:
-        self.address = api_url or get_settings().api_url
-        self._transport = Transport(self.address, http)
+    def __init__(
+        self,
+        api_url: str | None = None,
+        *,
+        http: httpx2.Client | None = None,
+        login: Credentials | None = None,
+    ) -> None:
+        """``login`` is the registry account; unset means what is known for the API.
+
+        A client of one's own (``http``) brings what it logs in with itself.
+        """
+        settings = get_settings()
+        self.address = api_url or settings.api_url
+        if login is None and http is None:
+            login = login_for(self.address, settings)
+        auth = None if login is None else LoginAuth(login)
+        self._transport = Transport(self.address, http, auth)
         self.os = OSClient(self._transport)
         self.bakery = BakeryClient(self._transport)
+        self.capacity_groups = CapacityGroupClient(self._transport)
+        self.pools = PoolClient(self._transport)
         self.recipes = RecipeClient(self._transport)
         self.tasks = TaskClient(self._transport)
+        self.services = ServiceClient(self._transport)
+        self.fleet = FleetClient(self._transport)
+        self.errands = ErrandClient(self._transport)
+        self.discovery = DiscoveryClient(self._transport)
+        self.metrics = MetricClient(self._transport)
+        self.disruptions = DisruptionClient(self._transport)
         self.jobs = JobClient(self._transport)
         self.registry = RegistryClient(self._transport)
         self.upkeep = UpkeepClient(self._transport)
@@ -58,6 +94,14 @@ class Client:
 
     def hosts(self) -> Page[HostDocument]:
         return self._transport.get("/v1/hosts", Page[HostDocument])
+
+    def host(self, host_id: str) -> HostDocument:
+        """One host, with its machine and the images that it holds."""
+        return self._transport.get(f"/v1/hosts/{segment(host_id)}", HostDocument)
+
+    def scheduler(self) -> SchedulerDocument:
+        """Who places work now."""
+        return self._transport.get("/v1/scheduler", SchedulerDocument)
 
     def operation(self, workflow_id: str) -> Operation:
         """Any workflow: its status, and its result or failure."""
@@ -96,15 +140,21 @@ class TaskClient:
         )
 
     def list(
-        self,
-        *,
-        app: str | None = None,
-        state: str | None = None,
-        cursor: str | None = None,
-        limit: int = 50,
+        self, wanted: TaskQuery = ALL_TASKS, *, cursor: str | None = None, limit: int = 50
     ) -> Page[TaskDocument]:
-        query: Query = {"app": app, "state": state, "cursor": cursor, "limit": limit}
+        """Tasks, newest first, those in the archive too."""
+        query: Query = {**wanted.query(), "cursor": cursor, "limit": limit}
         return self._transport.get("/v1/tasks", Page[TaskDocument], query)
+
+    def follow(
+        self, wanted: TaskQuery = ALL_TASKS, *, cursor: int | None = None
+    ) -> Iterator[TaskDocument | StreamCursor | TaskChange]:
+        """Live tasks, a cursor when these have all been told, then changes without end.
+
+        A cursor comes also when nothing has happened for a while. With ``cursor`` only the
+        changes behind it are told.
+        """
+        return task_items(self._transport, wanted.query(), cursor)
 
     def get(self, task_id: str) -> TaskDocument:
         return self._transport.get(self._path(task_id), TaskDocument)
@@ -113,13 +163,24 @@ class TaskClient:
         body = KillRequest(reason=reason)
         return self._transport.post(f"{self._path(task_id)}/cancel", TaskDocument, body=body)
 
-    def logs(self, task_id: str, *, tail: int | None = None, attempt: int | None = None) -> str:
-        query: Query = {"tail": tail, "attempt": attempt}
+    def logs(
+        self,
+        task_id: str,
+        *,
+        tail: int | None = None,
+        attempt: int | None = None,
+        container: str | None = None,
+    ) -> str:
+        """The log of the main container, or of an extra one."""
+        query: Query = {"tail": tail, "attempt": attempt, "container": container}
         return self._transport.text(f"{self._path(task_id)}/logs", query)
 
-    def follow_logs(self, task_id: str) -> Iterator[LogChunk | LogEnd]:
+    def follow_logs(
+        self, task_id: str, *, container: str | None = None
+    ) -> Iterator[LogChunk | LogEnd]:
         """The log as it grows; the last item is the attempt's end."""
-        return _log_items(self._transport, f"{self._path(task_id)}/logs")
+        query: Query = {"container": container}
+        return _log_items(self._transport, f"{self._path(task_id)}/logs", query)
 
     def _path(self, task_id: str) -> str:
         return f"/v1/tasks/{segment(task_id)}"
@@ -139,9 +200,14 @@ class JobClient:
         )
 
     def list(
-        self, *, app: str | None = None, cursor: str | None = None, limit: int = 50
+        self,
+        *,
+        app: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> Page[JobDocument]:
-        query: Query = {"app": app, "cursor": cursor, "limit": limit}
+        query: Query = {"app": app, "label": _labels(labels), "cursor": cursor, "limit": limit}
         return self._transport.get("/v1/batch/jobs", Page[JobDocument], query)
 
     def get(self, job_id: str) -> JobDocument:
@@ -179,12 +245,18 @@ def every(page: Callable[[str | None], Page[Item]]) -> Iterator[Item]:
             return
 
 
+def _labels(labels: Mapping[str, str] | None) -> list[str]:
+    return [f"{name}={value}" for name, value in (labels or {}).items()]
+
+
 def _key(idempotency_key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": idempotency_key} if idempotency_key else {}
 
 
-def _log_items(transport: Transport, path: str) -> Iterator[LogChunk | LogEnd]:
-    for event in transport.events(path):
+def _log_items(
+    transport: Transport, path: str, query: Query | None = None
+) -> Iterator[LogChunk | LogEnd]:
+    for event in transport.events(path, query):
         if event.event == "log":
             yield LogChunk.model_validate_json(event.data)
         elif event.event == "end":

@@ -65,9 +65,9 @@ class RegistryClient:
         """Let the tag mean again what it meant before."""
         return self._transport.post(f"{_tag(repository, tag)}/undo", TagMoment, body=request)
 
-    def untag(self, repository: str, tag: str, *, by: str = "") -> None:
+    def untag(self, repository: str, tag: str, *, by: str = "", reason: str = "") -> None:
         """Delete the tag; its image stays until it is collected."""
-        self._transport.delete(f"{_tag(repository, tag)}?by={segment(by)}")
+        self._transport.delete(_tag(repository, tag), {"by": by, "reason": reason})
 
     def image(self, repository: str, reference: str) -> ManifestDocument:
         """An image by tag or digest, with its layers."""

@@ -8,6 +8,7 @@ from fleetwide.models.registry_access import (
     AccountSpec,
     Grants,
     GrantsSpec,
+    OwnRights,
 )
 
 _PATH = "/v1/registry/accounts"
@@ -18,6 +19,10 @@ class AccountClient:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    def whoami(self) -> OwnRights:
+        """Who this client is, and what it may do."""
+        return self._transport.get("/v1/registry/whoami", OwnRights)
 
     def create(self, spec: AccountSpec) -> AccountSecret:
         """Make an account; its secret is in the answer and nowhere else."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
 import httpx2
@@ -14,7 +14,8 @@ from fleetwide.errors import FleetwideError, ServiceUnavailable, UserError, erro
 from fleetwide.models.documents import Problem
 
 Answer = TypeVar("Answer")
-Query = Mapping[str, str | int | float | bool | None]
+Value = str | int | float | bool | list[str]
+Query = Mapping[str, Value | None]
 
 CONNECT_SECONDS = 5.0
 # The server pings a silent stream every 15 seconds.
@@ -26,10 +27,16 @@ STREAM_RETRY_SECONDS = 1.0
 class Transport:
     """One pooled connection to the API."""
 
-    def __init__(self, api_url: str, http: httpx2.Client | None = None) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        http: httpx2.Client | None = None,
+        auth: httpx2.Auth | None = None,
+    ) -> None:
         self.api_url = api_url.rstrip("/")
         self._http = http or httpx2.Client(
             base_url=self.api_url,
+            auth=auth,
             timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
             headers={"User-Agent": f"fleetwide/{__version__}"},
         )
@@ -70,8 +77,8 @@ class Transport:
     def put(self, path: str, answer: type[Answer], body: BaseModel) -> Answer:
         return self._read(self._send("PUT", path, json=_sent(body)), answer)
 
-    def delete(self, path: str) -> None:
-        self._send("DELETE", path)
+    def delete(self, path: str, query: Query | None = None) -> None:
+        self._send("DELETE", path, params=_given(query))
 
     def text(self, path: str, query: Query | None = None) -> str:
         return self._send("GET", path, params=_given(query)).text
@@ -79,9 +86,22 @@ class Transport:
     def content(self, path: str) -> bytes:
         return self._send("GET", path).content
 
-    def events(self, path: str, query: Query | None = None) -> Iterator[httpx2.ServerSentEvent]:
+    def download(self, path: str, sink: IO[bytes]) -> int:
+        """GET into ``sink``, piece by piece; the number of bytes."""
+        size = 0
+        with self._translated(), self._http.stream("GET", path) as response:
+            if response.status_code != 200:
+                response.read()
+                raise error_of(response)
+            for piece in response.iter_bytes():
+                size += sink.write(piece)
+        return size
+
+    def events(
+        self, path: str, query: Query | None = None, last_id: str = ""
+    ) -> Iterator[httpx2.ServerSentEvent]:
         """Server-sent events; a broken connection is taken up again behind the last event."""
-        last_id, failures = "", 0
+        failures = 0
         while True:
             try:
                 for event in self._events(path, query, last_id):
@@ -170,5 +190,5 @@ def _sent(body: BaseModel) -> Any:
     return body.model_dump(mode="json", exclude_unset=True)
 
 
-def _given(query: Query | None) -> dict[str, str | int | float | bool]:
+def _given(query: Query | None) -> dict[str, Value]:
     return {key: value for key, value in (query or {}).items() if value is not None}

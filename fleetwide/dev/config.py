@@ -9,9 +9,10 @@ from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from fleetwide.models.base import Name
+from fleetwide.models.described import Described
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 PLACEHOLDERS = frozenset({"state", "port", "metrics-port", "ip", "ui-port", "namespace"})
@@ -66,7 +67,7 @@ class Restart(StrEnum):
     ON_FAILURE = "on-failure"
 
 
-class Section(BaseModel):
+class Section(Described):
     """Keys are written with dashes, as the Temporal CLI's flags are; unknown ones are refused."""
 
     model_config = ConfigDict(
@@ -74,7 +75,6 @@ class Section(BaseModel):
         frozen=True,
         alias_generator=lambda name: name.replace("_", "-"),
         validate_by_name=True,
-        use_attribute_docstrings=True,
     )
 
 

@@ -40,16 +40,18 @@ class Grant(StrEnum):
     DISTRIBUTION = "distribution"
     """What lies behind the registry's gateway."""
     TOKENS = "tokens"
-    """The key of the registry's tokens, and the hashes of the platform's own accounts."""
+    """The key of the registry's tokens, and the hashes of the platform's own accounts: what tells
+    gateway and API who asks."""
 
 
 GRANTS: dict[str, frozenset[Grant]] = {
     "migrate": frozenset({Grant.DATABASE}),
     "gateway": frozenset({Grant.DATABASE, Grant.DISTRIBUTION, Grant.TOKENS}),
-    "api": frozenset({Grant.DATABASE, Grant.AWS}),
+    "api": frozenset({Grant.DATABASE, Grant.AWS, Grant.TOKENS}),
     "control": frozenset({Grant.DATABASE, Grant.AWS}),
-    "scheduler": frozenset({Grant.DATABASE}),
+    "scheduler": frozenset({Grant.DATABASE, Grant.AWS}),
     "storage": frozenset({Grant.DATABASE, Grant.DISTRIBUTION}),
+    "replication": frozenset({Grant.DATABASE}),
     "builder": frozenset({Grant.AWS}),
     "host": frozenset({Grant.DOCKER}),
 }

@@ -16,6 +16,9 @@ from fleetwide.models.registry_access import (
     Action,
     Grant,
 )
+from fleetwide.providers.api_logins import FILE as LOGINS
+from fleetwide.providers.api_logins import remember
+from fleetwide.providers.registry_auth import Credentials
 from fleetwide.registry.accounts import hash_secret
 from fleetwide.settings import Settings
 
@@ -29,10 +32,13 @@ _EVERYWHERE: dict[str, Sequence[Action]] = {
     "api": [Action.PULL],
     "control": [Action.PULL],
     "builder": [Action.PULL, Action.PUSH, Action.DELETE],
-    "replication": [Action.PULL, Action.PUSH],
+    "replication": [Action.PULL],
     "host": [],
 }
-"""What each may do with every repository; a host pulls what it is to run."""
+"""What each may do with every repository; a host pulls what it is to run.
+
+Replication writes to other regions alone, as whom their accounts say.
+"""
 
 
 def prepare_accounts(plan: Plan, variables: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -55,8 +61,18 @@ def prepare_accounts(plan: Plan, variables: Mapping[str, str]) -> dict[str, dict
             "FLEETWIDE_REGISTRY_PASSWORD": secret,
         }
     write_private(plan.state / FILE, AccountsFile(entries).model_dump_json(indent=1))
-    del logins[ADMIN]
+    _keep_login(plan, logins.pop(ADMIN))
     return logins
+
+
+def _keep_login(plan: Plan, login: Mapping[str, str]) -> None:
+    """Let the person's command line log in at the platform's API by itself."""
+    api = next((one for one in plan.processes if one.name == "api"), None)
+    if api is not None:
+        known = Credentials(
+            login["FLEETWIDE_REGISTRY_USERNAME"], login["FLEETWIDE_REGISTRY_PASSWORD"]
+        )
+        remember(plan.state / LOGINS, api.environment["FLEETWIDE_API_URL"], known)
 
 
 def admin_secret(state: Path) -> Path:

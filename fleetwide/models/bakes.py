@@ -97,6 +97,8 @@ class ResolvedBake(Record):
     """The dependencies are known: nothing is to be resolved any more."""
     dependencies: list[Dependency] = []
     cached: "BakedImage | None" = None
+    known_digests: list[str] = []
+    """Every manifest that the bake key has had, where an image is built though there is one."""
     missing: "MissingDistribution | None" = None
     """What the request names and the cached image has not got; None where it has all."""
     reusable: "ReusableLayer | None" = None
@@ -194,10 +196,10 @@ class DiskRequest(Record):
 
 
 class WithdrawBake(Record):
-    """A bake that came to nothing, and the image that it had pushed by then."""
+    """A bake that came to nothing; ``built`` where its image may have been pushed by then."""
 
     bake: ResolvedBake
-    digest: Digest | None = None
+    built: BuiltLayer | None = None
 
 
 class PinDependencies(Record):
@@ -221,16 +223,28 @@ class RecordImage(Record):
     image: "BakedImage"
 
 
-class DocumentBake(Record):
-    """What the documents of a bake tell about."""
+class PublishBake(Record):
+    """What of a bake is to be published: a container's image, and the documents about all of it."""
 
     bake: ResolvedBake
     built: BuiltLayer | None = None
-    digest: Digest | None = None
     disk: BakedDisk | None = None
     started_at: Timestamp
     finished_at: Timestamp
     """When the last thing was built; equal in every try, so that a retry writes equal documents."""
+
+
+class DocumentBake(PublishBake):
+    """What the documents of a bake tell about."""
+
+    digest: Digest | None = None
+
+
+class PublishedBake(Record):
+    """What was published: ``pushed`` is None of a bake that is only a VM."""
+
+    pushed: PushedBake | None = None
+    attachments: list[Attachment] = []
 
 
 class BakeBooking(Record):

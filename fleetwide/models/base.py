@@ -13,13 +13,13 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
     BeforeValidator,
     ByteSize,
     ConfigDict,
     Field,
 )
 
+from fleetwide.models.described import Described
 from fleetwide.models.texts import MAX_TEXT
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,62})$"
@@ -34,18 +34,16 @@ MAX_BYTES_TEXT = 40
 """Characters of a number of bytes; some thousand digits are more than a float can hold."""
 
 
-class Spec(BaseModel):
+class Spec(Described):
     """Input from people: unknown keys are refused, values cannot be changed afterwards."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, str_max_length=MAX_TEXT
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=MAX_TEXT)
 
 
-class Record(BaseModel):
+class Record(Described):
     """Stored data and data from peers: unknown keys are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 def _whole_milli_cpu(value: float) -> float:

@@ -1,16 +1,17 @@
 """Batch: arrays of container tasks that are queued, retried and counted as one job."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fleetwide.models.base import Name, Record, Spec, Waiting
-from fleetwide.models.containers import (
-    ContainerSpec,
-    EndReason,
-    RetryPolicy,
-)
+from fleetwide.models.capacity_groups import DEFAULT_GROUP, DEFAULT_PRIORITY, Priority
+from fleetwide.models.containers import ContainerSpec
+from fleetwide.models.disruptions import DisruptionBudget
+from fleetwide.models.labels import Labels
+from fleetwide.models.retries import RetryPolicy
+from fleetwide.models.task_states import EndReason
 from fleetwide.models.texts import Line
 
 MAX_ARRAY_SIZE = 100_000
@@ -30,8 +31,22 @@ class BatchJobSpec(Spec):
     """Number of children; each finds its index in FLEETWIDE_ARRAY_INDEX."""
     max_parallel: Annotated[int, Field(ge=1, le=500)] = 100
     """The most children that run at the same time."""
+    labels: Labels = {}
+    capacity_group: Name = DEFAULT_GROUP
+    """The part of the fleet that it counts to: see ``fleetwide capacity-group list``."""
+    priority: Priority = DEFAULT_PRIORITY
+    """Within its capacity group the higher one gets a host first; 0 to 100."""
     container: ContainerSpec
     retry: RetryPolicy = RetryPolicy()
+
+    @model_validator(mode="after")
+    def _limit_is_there(self) -> Self:
+        self.container.check_limit()
+        self.container.disconnect.check_reconcile()
+        return self
+
+    disruption_budget: DisruptionBudget | None = None
+    """What moving it for the platform's own reasons may cost; unset, the default of its kind."""
 
 
 class ChildState(StrEnum):

@@ -1,122 +1,31 @@
 """Container tasks: what people ask for, what the platform decides, what came of it."""
 
 import hashlib
-import re
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import Field, model_validator
 
-from fleetwide.models.base import Cpu, Memory, Name, Record, Spec, Timestamp, Waiting, slug
-from fleetwide.models.texts import Line, Prose, Word
+from fleetwide.models.base import Name, Record, Spec, Timestamp, Waiting, slug
+from fleetwide.models.capacity_groups import DEFAULT_GROUP, DEFAULT_PRIORITY, Priority
+from fleetwide.models.container_parts import check_parts
+from fleetwide.models.disconnects import DisconnectPolicy
+from fleetwide.models.disruptions import DisruptionBudget
+from fleetwide.models.extra_containers import ExtraContainers, ExtraEnd
+from fleetwide.models.health import ContainerHealth, HealthReport
+from fleetwide.models.isolation import Security
+from fleetwide.models.labels import Labels
+from fleetwide.models.launching import Env, ImageReference, Words
+from fleetwide.models.membership import Membership
+from fleetwide.models.placement import Constraints
+from fleetwide.models.resources import Resources
+from fleetwide.models.retries import Lineage, RetryPolicy
+from fleetwide.models.secrets import Secrets
+from fleetwide.models.task_states import EndReason, TaskState
+from fleetwide.models.texts import Line, Prose
+from fleetwide.models.volumes import Mounts, Volumes
 
-MAX_ENV_BYTES = 32 * 1024
-MAX_ENTRYPOINT_BYTES = 16 * 1024
-IMAGE_PATTERN = (
-    r"^(?P<repository>[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)"
-    r"(?:(?:@(?P<digest>sha256:[0-9a-f]{64}))|(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127})))$"
-)
-
-ImageReference = Annotated[
-    str,
-    Field(
-        description="repository:tag or repository@sha256:... in the platform's registry",
-        examples=["apps/hello:1.0.0"],
-    ),
-]
-
-
-class TaskState(StrEnum):
-    """A task attempt's states, in the order in which it passes through them."""
-
-    ACCEPTED = "Accepted"
-    LAUNCHED = "Launched"
-    START_INITIATED = "StartInitiated"
-    STARTED = "Started"
-    KILL_INITIATED = "KillInitiated"
-    DISCONNECTED = "Disconnected"
-    FINISHED = "Finished"
-
-
-class EndReason(StrEnum):
-    """Why an attempt ended."""
-
-    NORMAL = "normal"
-    FAILED = "failed"
-    OOM_KILLED = "oomKilled"
-    RUNTIME_LIMIT_EXCEEDED = "runtimeLimitExceeded"
-    KILLED = "killed"
-    IMAGE_PULL_FAILED = "imagePullFailed"
-    START_FAILED = "startFailed"
-    LOST = "lost"
-    PLATFORM_FAULT = "platformFault"
-
-
-class RetryBudget(StrEnum):
-    """Which counter another attempt is charged to."""
-
-    NONE = "none"
-    USER = "user"
-    SYSTEM = "system"
-
-
-# Total over EndReason (a test asserts it): who pays for another attempt, and what people read.
-RETRY_BUDGET: dict[EndReason, RetryBudget] = {
-    EndReason.NORMAL: RetryBudget.NONE,
-    EndReason.FAILED: RetryBudget.USER,
-    EndReason.OOM_KILLED: RetryBudget.USER,
-    EndReason.RUNTIME_LIMIT_EXCEEDED: RetryBudget.NONE,
-    EndReason.KILLED: RetryBudget.NONE,
-    EndReason.IMAGE_PULL_FAILED: RetryBudget.SYSTEM,
-    EndReason.START_FAILED: RetryBudget.USER,
-    EndReason.LOST: RetryBudget.SYSTEM,
-    EndReason.PLATFORM_FAULT: RetryBudget.SYSTEM,
-}
-END_TEXT: dict[EndReason, str] = {
-    EndReason.NORMAL: "ended normally",
-    EndReason.FAILED: "the process ended with a non-zero exit code",
-    EndReason.OOM_KILLED: "the kernel killed the process because it passed its memory limit",
-    EndReason.RUNTIME_LIMIT_EXCEEDED: "the runtime limit passed",
-    EndReason.KILLED: "somebody asked for it to end",
-    EndReason.IMAGE_PULL_FAILED: "the host could not pull the image",
-    EndReason.START_FAILED: "the container could not be started",
-    EndReason.LOST: "the host disappeared",
-    EndReason.PLATFORM_FAULT: "the platform failed",
-}
-
-
-class PendingCode(StrEnum):
-    """Why an attempt has no host yet."""
-
-    NO_HOSTS = "noHosts"
-    EXCEEDS_EVERY_HOST = "exceedsEveryHost"
-    HOSTS_FULL = "hostsFull"
-    CONSTRAINTS_UNMET = "constraintsUnmet"
-    WAITING_RETRY = "waitingRetry"
-
-
-class Resources(Spec):
-    """What one container may use; the host reserves it and the kernel enforces it."""
-
-    cpu: Cpu = 1.0
-    """CPUs, in steps of 0.001."""
-    memory: Memory = ByteSize(512 * 1024**2)
-    """Bytes, or a text such as 512MiB."""
-
-    @property
-    def cpu_milli(self) -> int:
-        return round(self.cpu * 1000)
-
-
-class RetryPolicy(Spec):
-    """How often a failed attempt is tried again; the platform's own faults are not counted."""
-
-    retries: Annotated[int, Field(ge=0, le=100)] = 0
-    """Further attempts after the first one failed."""
-    delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0
-    """Wait before the first retry; each later wait doubles."""
-    max_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
-    """The longest wait between two attempts."""
+MAX_STOP_GRACE_SECONDS = 300
 
 
 class Network(StrEnum):
@@ -127,49 +36,86 @@ class Network(StrEnum):
     NONE = "none"
 
 
+def check_network(resources: Resources, network: Network) -> None:
+    """Ports and a rate need a network of its own; ports on the host's are the host's.
+
+    Raises ``ValueError``.
+    """
+    if network is Network.BRIDGE:
+        return
+    if resources.network:
+        raise ValueError(f"resources.network needs the network bridge, not {network}")
+    if resources.ports and network is Network.NONE:
+        raise ValueError("resources.ports needs a network, not none")
+    other = [name for name, port in resources.ports.items() if port.to is not None]
+    if other:
+        raise ValueError(
+            f"resources.ports.{other[0]}.to: on the network host a program listens on the "
+            "host's own port"
+        )
+
+
 class ContainerSpec(Spec):
     """What runs: an image, how it is started, what it may use."""
 
     image: ImageReference
-    entrypoint: list[Word] | None = None
+    entrypoint: Words | None = None
     """Replaces the image's entry point when given."""
-    command: list[Word] | None = None
+    command: Words | None = None
     """Replaces the image's command when given."""
-    env: dict[str, Word] = {}
+    env: Env = {}
     resources: Resources = Resources()
     network: Network = Network.BRIDGE
     host_labels: dict[Line, Line] = {}
     """Only hosts that carry all these labels are used."""
-    runtime_limit_seconds: Annotated[float, Field(ge=5, le=864_000)] = 432_000.0
-    """An attempt that runs longer is killed; 5 seconds to 10 days."""
+    constraints: Constraints = Constraints()
+    """Which hosts may be used, and which ones are preferred."""
+    runtime_limit_seconds: Annotated[float, Field(ge=5, le=864_000)] | None = 432_000.0
+    """An attempt that runs longer is killed; 5 seconds to 10 days. Copies of services have none."""
+    stop_grace_seconds: Annotated[int, Field(ge=0, le=MAX_STOP_GRACE_SECONDS)] = 10
+    """From SIGTERM to SIGKILL when it is ended; 0 to 300 seconds."""
+    security: Security = Security()
+    disconnect: DisconnectPolicy = DisconnectPolicy()
+    """What becomes of it when its host falls silent."""
+    volumes: Volumes = []
+    """Room for files; they count to ``resources.disk``."""
+    mounts: Mounts = []
+    health: ContainerHealth | None = None
+    secrets: Secrets = {}
+    extra_containers: ExtraContainers = []
+    """Share the network and, all together with this one, the resources."""
 
-    @field_validator("image")
-    @classmethod
-    def _image_has_tag_or_digest(cls, value: str) -> str:
-        if not re.fullmatch(IMAGE_PATTERN, value):
-            raise ValueError(
-                "must be repository:tag or repository@sha256:<64 hex digits> in this registry"
-            )
-        return value
+    @property
+    def has_company(self) -> bool:
+        """Whether it needs more than its own container: others, volumes, secrets."""
+        return bool(self.volumes or self.secrets or self.extra_containers)
 
-    @field_validator("env")
-    @classmethod
-    def _env_is_small(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if not name or "=" in name or "\0" in name:
-                raise ValueError(f"{name!r} is not the name of an environment variable")
-        size = sum(len(k.encode()) + len(v.encode()) + 2 for k, v in value.items())
-        if size > MAX_ENV_BYTES:
-            raise ValueError(f"is {size} bytes in all; the limit is {MAX_ENV_BYTES}")
-        return value
+    def check_limit(self) -> None:
+        """Raises ``ValueError`` without a runtime limit, which only copies of services may be."""
+        if self.runtime_limit_seconds is None:
+            raise ValueError("container.runtime_limit_seconds: only copies of services have none")
 
-    @field_validator("entrypoint", "command")
-    @classmethod
-    def _words_are_small(cls, value: list[str] | None) -> list[str] | None:
-        size = sum(len(word.encode()) + 1 for word in value or [])
-        if size > MAX_ENTRYPOINT_BYTES:
-            raise ValueError(f"is {size} bytes in all; the limit is {MAX_ENTRYPOINT_BYTES}")
-        return value
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        check_parts(self, has_network=self.network is not Network.NONE)
+        return self
+
+    @model_validator(mode="after")
+    def _memory_holds_its_folders(self) -> Self:
+        check_network(self.resources, self.network)
+        memory = int(self.resources.memory)
+        for what, size in (
+            ("resources.shared_memory", int(self.resources.shared_memory or 0)),
+            ("security.scratch", self.security.scratch_bytes),
+        ):
+            if size > memory:
+                raise ValueError(f"{what} is {size} bytes in all; the memory is {memory}")
+        return self
+
+    @model_validator(mode="after")
+    def _it_is_stopped_before_it_is_lost(self) -> Self:
+        self.disconnect.check(self.stop_grace_seconds)
+        return self
 
 
 class ContainerTaskSpec(Spec):
@@ -179,8 +125,25 @@ class ContainerTaskSpec(Spec):
     """The application that the task belongs to."""
     owner: Line = Field(default="", max_length=200)
     """Who answers for it: a team or an e-mail address."""
+    labels: Labels = {}
+    capacity_group: Name = DEFAULT_GROUP
+    """The part of the fleet that it counts to: see ``fleetwide capacity-group list``."""
+    priority: Priority = DEFAULT_PRIORITY
+    """Within its capacity group the higher one gets a host first; 0 to 100."""
     container: ContainerSpec
     retry: RetryPolicy = RetryPolicy()
+    disruption_budget: DisruptionBudget | None = None
+    """What moving it for the platform's own reasons may cost; unset, the default of its kind."""
+    membership: Membership | None = None
+    """Set by the platform alone: the copy of a service that it is."""
+
+    @model_validator(mode="after")
+    def _limit_is_there(self) -> Self:
+        if self.membership is None:
+            self.container.check_limit()
+        else:
+            self.container.disconnect.check_reconcile()
+        return self
 
 
 class AttemptKey(Record):
@@ -209,6 +172,7 @@ class AttemptRequest(Record):
     index: int = 0
     attempt: int = 1
     avoid_hosts: list[str] = []
+    lineage: Lineage = Lineage()
 
 
 class JobKind(StrEnum):
@@ -228,8 +192,14 @@ class JobHeader(Record):
     owner: str = ""
     queue: str = ""
     size: int = 1
+    labels: dict[str, str] = {}
+    capacity_group: str = DEFAULT_GROUP
+    priority: int = DEFAULT_PRIORITY
     container: ContainerSpec
     retry: RetryPolicy
+    disruption_budget: DisruptionBudget | None = None
+    membership: Membership | None = None
+    """The copy of a service that it is."""
 
 
 class PlacementRequest(Record):
@@ -247,10 +217,16 @@ class Placement(Record):
     host_id: str
     task_queue: str
     image: str
+    devices: list[str] = []
+    """The GPU devices that it gets, by the ids that the host reported."""
+    ports: dict[str, int] = {}
+    """The host's port for each name that it asked for."""
+    extra_images: dict[str, str] = {}
+    """By name of an extra container; pinned by digest, as ``image`` is."""
 
 
 class Placements(Record):
-    """The attempts of a request that have a host by now; never empty."""
+    """The attempts of a request that have a host by now; none only when its job is over."""
 
     placed: list[Placement]
 
@@ -264,6 +240,12 @@ class RunContainer(Record):
     image: str
     container: ContainerSpec
     extra_env: dict[str, str] = {}
+    devices: list[str] = []
+    ports: dict[str, int] = {}
+    extra_images: dict[str, str] = {}
+    membership: Membership | None = None
+    resume: bool = False
+    """Go on with a container that runs; none is made or started."""
 
 
 class AttemptResult(Record):
@@ -281,6 +263,9 @@ class AttemptResult(Record):
     log_key: str | None = None
     last_lines: list[str] = []
     pull_seconds: float | None = None
+    health: HealthReport | None = None
+    """What its checks told last."""
+    extra_containers: list[ExtraEnd] = []
 
 
 class TaskResult(Record):
@@ -320,46 +305,8 @@ class TaskStatus(Record):
     past_attempts: list[AttemptResult] = []
 
 
-class HostSpec(Spec):
-    """Input of the ``Host`` workflow: a machine that offers to run containers."""
-
-    host_id: Name
-    cpu: Cpu
-    memory: Memory
-    labels: dict[Line, Line] = {}
-
-
-class ContainerReport(Record):
-    """One container as its host sees it."""
-
-    key: AttemptKey
-    state: TaskState
-    since: Timestamp
-
-
-class HostReport(Record):
-    """What a host's heartbeat carries."""
-
-    host_id: str
-    docker_version: str = ""
-    containers: list[ContainerReport] = []
-
-
-class HostState(StrEnum):
-    """Whether a host takes work."""
-
-    ACTIVE = "Active"
-    DISCONNECTED = "Disconnected"
-    REMOVED = "Removed"
-
-
 class KillRequest(Spec):
     """Argument of the ``kill`` update of ``ContainerTask``, and of ``cancel`` of ``BatchJob``."""
 
     reason: Prose = Field(min_length=1, max_length=500)
     """Kept with the task; shown to everyone who looks at it."""
-
-
-def host_task_queue(host_id: str) -> str:
-    """The Temporal task queue that only this host polls."""
-    return f"host.{host_id}"

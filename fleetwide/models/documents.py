@@ -9,8 +9,13 @@ from fleetwide.errors import FieldFault
 from fleetwide.models.bakes import BakedImage, BakeFailure, BakeState, StageTime
 from fleetwide.models.base import Record, Timestamp, Waiting
 from fleetwide.models.batch import ChildState
-from fleetwide.models.containers import EndReason, TaskState
+from fleetwide.models.capacity_groups import DEFAULT_GROUP, DEFAULT_PRIORITY
+from fleetwide.models.disturbances import RefusalCode
+from fleetwide.models.health import HealthReport
+from fleetwide.models.hosts import HostFacts
 from fleetwide.models.os_releases import Channel, OSRelease
+from fleetwide.models.retries import Lineage
+from fleetwide.models.task_states import EndReason, TaskState
 
 Item = TypeVar("Item")
 
@@ -153,6 +158,18 @@ class ArtifactDocument(Record):
     """Bytes."""
 
 
+class ExtraDocument(Record):
+    """An extra container of an attempt: where it stands, and how it ended."""
+
+    name: str
+    state: TaskState
+    health: HealthReport | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    message: str = ""
+    last_lines: list[str] = []
+
+
 class AttemptDocument(Record):
     """One attempt of a task or an array child, with the evidence of its end."""
 
@@ -165,8 +182,18 @@ class AttemptDocument(Record):
     signal: int | None = None
     oom_killed: bool = False
     host_id: str | None = None
+    devices: list[str] = []
+    """The devices that it got of its host."""
+    ports: dict[str, int] = {}
+    """The ports that it got of its host, by name."""
     waiting: Waiting | None = None
+    leaves_at: Timestamp | None = None
+    """Its place was lent and is taken back: then it is asked to end."""
+    lineage: Lineage = Lineage()
     last_lines: list[str] = []
+    health: HealthReport | None = None
+    """What the checks of the main container tell; None where it has none."""
+    extra_containers: list[ExtraDocument] = []
     accepted_at: Timestamp
     launched_at: Timestamp | None = None
     started_at: Timestamp | None = None
@@ -181,6 +208,9 @@ class TaskDocument(Record):
     run_id: str
     app: str
     owner: str = ""
+    labels: dict[str, str] = {}
+    capacity_group: str = DEFAULT_GROUP
+    priority: int = DEFAULT_PRIORITY
     state: TaskState
     image: str = ""
     """Pinned by digest once the task is accepted."""
@@ -206,6 +236,9 @@ class JobDocument(Record):
     app: str
     owner: str = ""
     queue: str = ""
+    labels: dict[str, str] = {}
+    capacity_group: str = DEFAULT_GROUP
+    priority: int = DEFAULT_PRIORITY
     size: int = 1
     state: str
     image: str = ""
@@ -223,11 +256,42 @@ class HostDocument(Record):
 
     host_id: str
     state: str
+    wanted: str = ""
+    """Its state while it answers."""
+    by: str = ""
+    """Who wants that."""
+    reason: str = ""
+    """Why; empty for a host that nobody has decided about."""
+    silent_since: Timestamp | None = None
+    pressure: str = ""
+    """Why it gets no new work for now, though its state allows it."""
+    tasks: int = 0
+    """How many attempts are on it."""
+    held_back: dict[RefusalCode, int] = {}
+    """Of those that are to leave it: how many wait for what; for one host only."""
     cpu: float
     cpu_reserved: float
     memory: int
     """Bytes."""
     memory_reserved: int
+    disk: int | None = None
+    """Bytes; None where nobody knows, and it is not counted."""
+    disk_reserved: int = 0
+    network: int | None = None
+    """Mbit/s; None where nobody knows, and it is not counted."""
+    network_reserved: int = 0
+    gpus: list[str] = []
+    """Devices by id."""
+    gpus_reserved: list[str] = []
+    ports: str = ""
+    """From these ports the platform chooses."""
+    ports_reserved: list[int] = []
+    faults: int = 0
+    """Attempts that it failed in the last hour; work goes elsewhere then, where it can."""
+    images: list[str] = []
+    """Marks (first digits of the digest) of the images that it holds; for one host only."""
+    machine: HostFacts | None = None
+    """What the machine has before anything is kept back; for one host only."""
     labels: dict[str, str] = {}
     docker_version: str = ""
     registered_at: Timestamp
@@ -245,6 +309,31 @@ class EventDocument(Record):
     kind: str
     message: str
     data: dict[str, Any] = {}
+
+
+class TaskChange(Record):
+    """Data of a ``change`` event of the task stream: what happened to one task."""
+
+    seq: int
+    """The cursor behind it."""
+    at: Timestamp
+    task_id: str
+    workflow_id: str
+    kind: str
+    """``state`` for an attempt's change; ``accepted``, ``waiting``, ``finished`` for the task's."""
+    message: str
+    attempt: int | None = None
+    state: TaskState | None = None
+    reason: str | None = None
+    """Of the change; ``filledIn`` for a state that nobody told of at the time."""
+    host_id: str | None = None
+    exit_code: int | None = None
+
+
+class StreamCursor(Record):
+    """Data of ``snapshotEnd`` and ``keepAlive``: all up to this number has been told."""
+
+    seq: int
 
 
 class Health(Record):

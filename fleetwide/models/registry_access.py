@@ -107,6 +107,17 @@ class AccountSecret(Record):
     """Empty for the anonymous account."""
 
 
+class OwnRights(Record):
+    """Who the caller is, and what they may do by the credentials that they sent."""
+
+    account: str
+    """Empty where the registry asks nobody."""
+    kind: AccountKind
+    grants: list[Grant] = []
+    administers: bool
+    """Whether accounts, quotas and upkeep are theirs to change."""
+
+
 def kind_of(name: str) -> AccountKind:
     """The kind of an account that is kept in SQL."""
     if name == ANONYMOUS:

@@ -123,7 +123,7 @@ class ReferenceAnswer(Record):
     digest: str | None = None
     pinned: str | None = None
     code: str | None = None
-    """``ImageNotFound``, ``InvalidInput``, or ``RegistryUnavailable``: nobody knows, ask again."""
+    """``ImageNotFound``, ``Denied``, ``InvalidInput``, or ``RegistryUnavailable``: ask again."""
     detail: str = ""
 
 
@@ -164,14 +164,14 @@ class Usage(Record):
 
 
 class UsageReport(Record):
-    """A page of usage, with the sums over the whole registry."""
+    """A page of usage, with the sums over all that its reader may pull."""
 
     items: list[Usage]
     next: str | None = None
     size: int
     """Bytes of all repositories together, what they share counted in each."""
-    stored: int
-    """Bytes that lie in storage, each blob once."""
+    stored: int | None = None
+    """Bytes that lie in storage, each blob once; only for who may pull everything."""
 
 
 class NamespaceSettings(Spec):
@@ -232,6 +232,7 @@ class DeletionStep(Record):
 
     repository: str
     by: str = ""
+    reason: str = ""
     removed: Removed = Removed()
 
 

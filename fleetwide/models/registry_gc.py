@@ -51,6 +51,16 @@ class RepositoryShare(Record):
     """Of these blobs; one that also belongs elsewhere frees nothing."""
 
 
+class Coming(Record):
+    """What waits for a review still, and would go if nobody touched it until then."""
+
+    manifests: int = 0
+    blobs: int = 0
+    bytes: int = 0
+    by: Timestamp
+    """When the last of it is due."""
+
+
 class GarbageReport(Record):
     """What a collection removed, or with ``dry_run`` would remove."""
 
@@ -69,6 +79,10 @@ class GarbageReport(Record):
     kept: dict[Kept, int] = {}
     repositories: list[RepositoryShare] = []
     """The first 200 by bytes."""
+    at_least: bool = False
+    """A worker was lost in the middle: what it had removed until then is not counted."""
+    coming: Coming | None = None
+    """Of a dry run: what is not due yet."""
 
     def plus(self, other: "GarbageReport") -> "GarbageReport":
         """Both together."""
@@ -82,15 +96,29 @@ class GarbageReport(Record):
             for name in ("reviewed", "manifests", "blobs", "bytes", "links", "uploads", "empty")
         }
         shares = _together([*self.repositories, *other.repositories])
-        return GarbageReport(dry_run=self.dry_run, kept=kept, repositories=shares, **counts)
+        return GarbageReport(
+            dry_run=self.dry_run,
+            kept=kept,
+            repositories=shares,
+            at_least=self.at_least or other.at_least,
+            coming=self.coming or other.coming,
+            **counts,
+        )
 
     @property
     def sentence(self) -> str:
         verb = "would remove" if self.dry_run else "removed"
-        return (
-            f"{verb} {self.manifests} manifests and {self.blobs} blobs, "
-            f"{self.bytes / 1024**2:.1f} MiB"
-        )
+        least = " at least" if self.at_least else ""
+        text = f"{verb}{least} {_amount(self)}"
+        if self.uploads:
+            text += f", {self.uploads} old uploads"
+        if self.coming is not None:
+            text += f"; {_amount(self.coming)} more by {self.coming.by:%Y-%m-%d %H:%M} UTC"
+        return text
+
+
+def _amount(of: GarbageReport | Coming) -> str:
+    return f"{of.manifests} manifests and {of.blobs} blobs, {of.bytes / 1024**2:.1f} MiB"
 
 
 def _together(shares: list[RepositoryShare]) -> list[RepositoryShare]:
@@ -120,6 +148,9 @@ class GarbageRequest(Spec):
     """What earlier runs of the same collection did."""
     paused: bool = False
     """Wait for ``resume`` before anything."""
+    cursor: str = ""
+    """The repository where an earlier run of the same collection stopped to look for old uploads;
+    nothing for people to give."""
 
 
 class PauseRequest(Spec):
@@ -162,6 +193,7 @@ class GarbageBatch(Record):
     per_second: float
     cursor: str = ""
     """The repository that the last look for leftovers stopped at."""
+    dry_run: bool = False
 
 
 class BatchDone(Record):
@@ -226,6 +258,8 @@ class ReconcileReport(Record):
     counts: dict[Difference, int] = {}
     mended: int = 0
     examples: list[str] = []
+    rest: str = ""
+    """Where the comparison of one large repository goes on; empty when it has ended."""
 
     def plus(self, other: "ReconcileReport") -> "ReconcileReport":
         counts = {
@@ -289,6 +323,8 @@ class ReconcileOne(Record):
     name: str
     adoption: Adoption
     settle_seconds: float
+    rest: str = ""
+    """Where an earlier look at the same repository stopped."""
 
 
 class ScrubReport(Record):
@@ -297,12 +333,17 @@ class ScrubReport(Record):
     blobs: int = 0
     bytes: int = 0
     broken: list[Digest] = []
-    """The first 20 whose bytes are missing or wrong."""
+    """The first 20 blobs and manifests whose bytes are missing or wrong."""
     broken_count: int = 0
     fetched: int = 0
     """Broken ones that were fetched again from a replica."""
     healed: int = 0
     """Ones that had been broken and are right now."""
+    hurried: int = 0
+    """Ones that were read faster than asked for, so that a reading ends within six hours."""
+    manifests: int = 0
+    mended: int = 0
+    """Copies of manifests that were wrong in the index or at Distribution."""
 
     def plus(self, other: "ScrubReport") -> "ScrubReport":
         return ScrubReport(
@@ -312,13 +353,18 @@ class ScrubReport(Record):
             broken_count=self.broken_count + other.broken_count,
             fetched=self.fetched + other.fetched,
             healed=self.healed + other.healed,
+            hurried=self.hurried + other.hurried,
+            manifests=self.manifests + other.manifests,
+            mended=self.mended + other.mended,
         )
 
     @property
     def sentence(self) -> str:
+        hurried = f", {self.hurried} faster than asked for" if self.hurried else ""
         return (
-            f"{self.blobs} blobs, {self.bytes / 1024**2:.1f} MiB read, "
-            f"{self.broken_count} broken, {self.fetched} fetched again, {self.healed} healed"
+            f"{self.blobs} blobs and {self.manifests} manifests, "
+            f"{self.bytes / 1024**2:.1f} MiB read{hurried}, {self.broken_count} broken, "
+            f"{self.fetched} fetched again, {self.healed} healed, {self.mended} mended"
         )
 
 
@@ -332,9 +378,10 @@ class ScrubRequest(Spec):
 
 
 class ScrubBatch(Record):
-    """Blobs behind a digest, to be read for some seconds."""
+    """Blobs behind a digest, then manifests, to be read for some seconds."""
 
     after: str
+    """A digest, or where an earlier batch stopped."""
     bytes_per_second: float
     seconds: float
 
@@ -373,7 +420,10 @@ class UpkeepReport(Record):
 
 
 class UpkeepSchedule(Spec):
-    """How often the registry looks after itself; None for never."""
+    """How often the registry looks after itself; None for never.
+
+    What is not named stays as it is; without anything named, what is missing is made.
+    """
 
     gc_minutes: Annotated[int, Field(ge=1, le=44_640)] | None = 60
     reconcile_hours: Annotated[int, Field(ge=1, le=744)] | None = 24
@@ -393,6 +443,7 @@ class UpkeepEntry(Record):
     kind: UpkeepKind
     id: str
     paused: bool
+    every_hours: float
     next: list[Timestamp]
     last: list[str]
     """Workflow ids of the last starts, the newest first."""

@@ -8,6 +8,9 @@ from fleetwide.models.base import Digest, Name, Record, Spec
 from fleetwide.models.texts import Line
 
 MAX_HOSTS = 5000
+MAX_TOLD = 500
+"""Hosts that an outcome names; a message of Temporal's holds 2 MiB."""
+MAX_REASON = 200
 
 
 class PreheatSpec(Spec):
@@ -64,15 +67,54 @@ class PreheatOutcome(Record):
     """What a pre-heat did."""
 
     reference: str
-    warm: list[WarmedHost] = []
-    failed: dict[str, str] = {}
-    """By host, why."""
+    hosts: int = 0
+    """How many it is for."""
+    done: int = 0
+    """Of them those that have the image."""
+    lost: int = 0
+    """Of them those that could not have it."""
     waiting: int = 0
+    bytes_registry: int = 0
+    bytes_peers: int = 0
+    warm: list[WarmedHost] = []
+    """The first ``MAX_TOLD`` of ``done``."""
+    failed: dict[str, str] = {}
+    """By host, why: the first ``MAX_TOLD`` of ``lost``."""
 
-    @property
-    def bytes_registry(self) -> int:
-        return sum(host.bytes_registry for host in self.warm)
+    def with_warm(self, host: WarmedHost) -> "PreheatOutcome":
+        """This, and one more host that has the image."""
+        told = [*self.warm, host] if len(self.warm) < MAX_TOLD else self.warm
+        return self.model_copy(
+            update={
+                "done": self.done + 1,
+                "bytes_registry": self.bytes_registry + host.bytes_registry,
+                "bytes_peers": self.bytes_peers + host.bytes_peers,
+                "warm": told,
+            }
+        )
 
-    @property
-    def bytes_peers(self) -> int:
-        return sum(host.bytes_peers for host in self.warm)
+    def with_failed(self, host: str, why: str) -> "PreheatOutcome":
+        """This, and one more host that could not have the image."""
+        told = {**self.failed, host: why[:MAX_REASON]}
+        return self.model_copy(
+            update={
+                "lost": self.lost + 1,
+                "failed": told if len(told) <= MAX_TOLD else self.failed,
+            }
+        )
+
+
+class PreheatRest(Record):
+    """What is left of a pre-heat when it goes on in another run."""
+
+    plan: PreheatPlan
+    """Its hosts are those that still wait."""
+    peers: list[str]
+    """Who serves."""
+    outcome: PreheatOutcome
+
+
+class PreheatRun(PreheatSpec):
+    """What a run of ``ImagePreheat`` begins with; a first one has no rest."""
+
+    rest: PreheatRest | None = None

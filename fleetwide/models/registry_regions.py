@@ -220,6 +220,10 @@ class SweepState(Record):
     cursor: int | None = None
     compared_at: Timestamp | None = None
     """When the whole index was looked through last."""
+    comparing_since: Timestamp | None = None
+    """When the look through the index began that is not done yet."""
+    after: str = ""
+    """Where that one goes on."""
 
 
 class ReplicaDocument(Record):

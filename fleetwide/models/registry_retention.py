@@ -11,6 +11,8 @@ from fleetwide.models.texts import Line, Prose
 
 MAX_EXAMPLES = 20
 MAX_SHARES = 200
+KEPT_EXAMPLES = 3
+"""Of each repository, when the run's history is gone."""
 
 
 class ReviewedTag(Record):
@@ -72,7 +74,7 @@ class RetentionReport(Record):
     shares: list[RepositoryRetention] = []
     """The repositories that lose most, up to 200."""
     ended: int = 0
-    """Tags that were ended by the application of this report."""
+    """Tags that were ended by the application of this report, all of them named by it."""
 
     def plus(self, page: "JudgedPage") -> "RetentionReport":
         """With one more page of repositories."""
@@ -90,6 +92,13 @@ class RetentionReport(Record):
         }
         return self.model_copy(update=update)
 
+    def brief(self) -> "RetentionReport":
+        """What is kept of it: all but most of the examples."""
+        shares = [
+            one.model_copy(update={"examples": one.examples[:KEPT_EXAMPLES]}) for one in self.shares
+        ]
+        return self.model_copy(update={"shares": shares})
+
     @property
     def sentence(self) -> str:
         went = self.phase in (RetentionPhase.APPLYING, RetentionPhase.APPLIED)
@@ -103,6 +112,8 @@ class RetentionPlan(Record):
     rules: list[RetentionRule]
     source: str
     at: Timestamp
+    run: str = ""
+    """Under which the database keeps the names of the tags that go."""
 
 
 class JudgePage(Record):
@@ -114,6 +125,7 @@ class JudgePage(Record):
     after: str = ""
     apply: bool = False
     by: str = ""
+    reason: str = ""
 
 
 class JudgedPage(Record):
@@ -148,6 +160,8 @@ class RegistryRetentionRequest(Spec):
     wait_hours: Annotated[float, Field(gt=0, le=24 * 30)] = 72
     """How long the report waits for ``apply``; then nothing goes."""
     by: Line = ""
+    reason: Prose = ""
+    """Why the tags go."""
     so_far: RetentionState | None = None
     """What earlier runs of the same retention did; nothing for people to give."""
 

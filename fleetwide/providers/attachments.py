@@ -8,8 +8,11 @@ claims of those whose list it overwrote, and no entry is lost.
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from fleetwide.errors import ImageNotFound, RegistryUnavailable
 from fleetwide.providers.distribution import Manifest, RegistryClient
@@ -34,8 +37,11 @@ from fleetwide.registry.referrers import (
 MAX_ROUNDS = 100
 """More writers of one image's list than that have never met."""
 REREAD_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
-AT_A_TIME = 4
+AT_A_TIME = 5
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 def attach(
@@ -51,29 +57,82 @@ def attach(
         RegistryUnavailable: the registry did not answer, or other writers never rested.
     """
     image = client.get_manifest(subject)
+    send_documents(client, subject.repository, documents, progress)
     described = Subject(image.media_type, image.digest, len(image.data))
-    repository = subject.repository
-    keeps_lists = client.referrers(repository, image.digest) is not None
-    client.upload_blob(repository, EMPTY, digest_of(EMPTY), progress)
-    attached: list[Referrer] = []
+    return refer(client, subject.pinned(image.digest), described, documents, progress)
 
-    def attach_one(document: Document) -> Referrer:
-        manifest = artifact_manifest(described, document)
-        referrer = referrer_of(manifest)
-        client.upload_blob(repository, document.data, digest_of(document.data))
-        claim = ImageReference(repository, tag=claim_tag(image.digest, referrer.digest))
-        place = subject.pinned(referrer.digest) if keeps_lists else claim
-        client.put_manifest(place, manifest, MANIFEST_TYPE)
-        return referrer
 
-    def attach_all() -> None:
+def send_documents(
+    client: RegistryClient,
+    repository: str,
+    documents: Sequence[Document],
+    progress: Progress = no_progress,
+) -> None:
+    """Send what ``refer`` needs of the documents; their image need not be there yet.
+
+    Raises:
+        RegistryUnavailable: the registry did not answer.
+    """
+    blobs = {digest_of(data): data for data in [EMPTY, *(one.data for one in documents)]}
+
+    def send(digest: str) -> None:
+        client.upload_blob(repository, blobs[digest], digest)
+
+    if documents:
+        _side_by_side(progress, "sending documents", send, blobs)
+
+
+def refer(
+    client: RegistryClient,
+    image: ImageReference,
+    described: Subject,
+    documents: Sequence[Document],
+    progress: Progress = no_progress,
+) -> list[Referrer]:
+    """Refer to the image, which is given by its digest, by documents that were sent.
+
+    Raises:
+        RegistryUnavailable: the registry did not answer, or other writers never rested.
+    """
+    one = partial(_refer_one, client, image, described)
+    attached = _side_by_side(progress, "attaching documents", one, documents) if documents else []
+    referrers = [one.referrer for one in attached]
+    if not all(one.is_listed for one in attached):
+        _write_list(client, image, referrers, progress)
+    return referrers
+
+
+def _side_by_side(
+    progress: Progress, phrase: str, call: Callable[[Item], Answer], items: Iterable[Item]
+) -> list[Answer]:
+    answers: list[Answer] = []
+
+    def call_all() -> None:
         with ThreadPoolExecutor(AT_A_TIME, "attach") as threads:
-            attached.extend(threads.map(attach_one, documents))
+            answers.extend(threads.map(call, items))
 
-    meanwhile(progress, "attaching documents", attach_all)
-    if not keeps_lists:
-        _write_list(client, subject.pinned(image.digest), attached, progress)
-    return attached
+    meanwhile(progress, phrase, call_all)
+    return answers
+
+
+@dataclass(frozen=True)
+class _Attached:
+    referrer: Referrer
+    is_listed: bool
+    """By the registry itself; else it has claimed a place in the list that we keep."""
+
+
+def _refer_one(
+    client: RegistryClient, image: ImageReference, subject: Subject, document: Document
+) -> _Attached:
+    manifest = artifact_manifest(subject, document)
+    referrer = referrer_of(manifest)
+    place = image.pinned(referrer.digest)
+    is_listed = _again(lambda: client.put_referrer(place, manifest, MANIFEST_TYPE))
+    if not is_listed:
+        claim = ImageReference(image.repository, tag=claim_tag(subject.digest, referrer.digest))
+        client.put_manifest(claim, manifest, MANIFEST_TYPE)
+    return _Attached(referrer, is_listed)
 
 
 def list_referrers(client: RegistryClient, repository: str, digest: str) -> list[Referrer]:
@@ -167,13 +226,21 @@ def _is_there(client: RegistryClient, repository: str, referrer: Referrer) -> bo
 
 def _manifest(client: RegistryClient, reference: ImageReference) -> Manifest | None:
     """The manifest, or None when there is none."""
-    # Distribution rewrites a tag's file in place and answers 500 to who reads it in that moment.
+    return _again(lambda: _found(client, reference))
+
+
+def _again(call: Callable[[], Answer]) -> Answer:
+    """Ask once more where others write the same at this moment.
+
+    Distribution rewrites the file of a tag, and that of a blob's membership, in place: who reads
+    it in that moment is told 500, or that the blob is unknown.
+    """
     for seconds in REREAD_SECONDS:
         try:
-            return _found(client, reference)
+            return call()
         except RegistryUnavailable:
             time.sleep(seconds)
-    return _found(client, reference)
+    return call()
 
 
 def _found(client: RegistryClient, reference: ImageReference) -> Manifest | None:

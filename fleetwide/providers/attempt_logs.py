@@ -15,6 +15,7 @@ SEGMENT_BYTES = 256 * 1024
 MAX_LOG_BYTES = 64 * 1024**2
 KEPT_LINES = 10
 KEPT_LINE_CHARACTERS = 256
+WITHHELD = b"[fleetwide] the rest of the log is withheld: its secrets are no longer known\n"
 _TAIL_BYTES = 16 * 1024
 
 
@@ -77,6 +78,19 @@ class LogWriter:
             self._full = len(taken) < len(data)
             self._append(taken + self._notice() if self._full else taken)
 
+    def withhold(self) -> None:
+        """Leave what an earlier writer stored as it is, and end it with a line that says so.
+
+        For a log whose secrets are no longer known: nothing else of it may be written.
+        """
+        with self._lock:
+            stored = self._stored_end()
+            if not stored.endswith(WITHHELD):
+                stored += b"\n" * (stored[-1:] not in (b"", b"\n")) + WITHHELD
+            self._position = self._segments * SEGMENT_BYTES + len(stored)
+            self._pending = bytearray(stored)
+            self._dirty = True
+
     def flush(self) -> None:
         """Store what was written since the last flush."""
         with self._lock:
@@ -94,6 +108,12 @@ class LogWriter:
     def _stored_segments(self) -> int:
         stored = self._store.list(f"{self._key}/")
         return sum(1 for segment in stored if segment.size == SEGMENT_BYTES)
+
+    def _stored_end(self) -> bytes:
+        try:
+            return self._store.get_bytes(segment_key(self._key, self._segments + 1))
+        except NotFound:
+            return b""
 
     def _append(self, data: bytes) -> None:
         stored_already = max(0, self._segments * SEGMENT_BYTES - self._position)

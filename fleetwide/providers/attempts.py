@@ -7,99 +7,152 @@ made, so that no attempt ever runs twice.
 """
 
 import logging
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from threading import Event, Lock, Thread
-from time import monotonic
+from typing import Any
 
 from opentelemetry import trace
 
 from fleetwide.containers.launch import create_request
+from fleetwide.containers.masks import Masker
 from fleetwide.containers.outcome import (
-    EXIT_KILLED,
     ContainerState,
     Outcome,
     classify,
+    not_granted,
+    not_there,
     start_failed,
     stopped_before_start,
 )
-from fleetwide.errors import FleetwideError, ImagePullFailed, InvalidInput, ServiceUnavailable
-from fleetwide.models.containers import AttemptResult, EndReason, RunContainer, TaskState
+from fleetwide.errors import FleetwideError, InvalidInput, UserError
+from fleetwide.models.containers import AttemptResult, RunContainer
+from fleetwide.models.extra_containers import Start
+from fleetwide.models.health import HealthReport
 from fleetwide.models.hosts import PullProgress, RunProgress
-from fleetwide.providers.attempt_logs import KEPT_LINES, LogWriter, last_lines
+from fleetwide.models.task_states import END_TEXT, EndReason, TaskState
+from fleetwide.providers.attempt_logs import LogWriter
 from fleetwide.providers.attempt_results import ended, load_result, save_result
-from fleetwide.providers.docker import ContainerHost, LogStream
+from fleetwide.providers.companions import Company, Means
+from fleetwide.providers.docker import ContainerHost
+from fleetwide.providers.engine import ContainerEngine, NotGranted
+from fleetwide.providers.fetching import Fetcher
+from fleetwide.providers.following import Follower
+from fleetwide.providers.health_watch import HealthWatch
+from fleetwide.providers.lease_folder import boot_time
 from fleetwide.providers.objects import ObjectStore
+from fleetwide.providers.probes import address_of, probe_for
+from fleetwide.providers.seccomp import seccomp_profile
 
-POLL_SECONDS = 1.0
-# The kernel's word on a memory kill reaches Docker beside the exit, at times just after it.
-OOM_NEWS_SECONDS = (0.02, 0.1, 0.3)
+MAX_MESSAGE = 500
 _log = logging.getLogger(__name__)
 _tracer = trace.get_tracer("fleetwide.host")
 
 
 class Attempt:
-    """Runs one attempt in the calling thread; the other methods may be called from any thread."""
+    """Runs one attempt in the calling thread; the other methods may be called from any thread.
 
-    def __init__(self, host: ContainerHost, store: ObjectStore, run: RunContainer) -> None:
+    ``means`` are needed by attempts of more than one container, of volumes or secrets;
+    ``may_start`` is asked before a container is started, and raises when none may be.
+    """
+
+    def __init__(
+        self,
+        host: ContainerEngine,
+        store: ObjectStore,
+        run: RunContainer,
+        means: Callable[[ContainerHost], Means] | None = None,
+        may_start: Callable[[], None] = lambda: None,
+    ) -> None:
         self.run = run
         self.name = run.key.container_name()
         self._host = host
         self._store = store
+        self._may_start = may_start
         self._starting = Lock()
         self._detached = Event()
         self._done = Event()
         self._stopper: Thread | None = None
         self._asked_to_end: EndReason | None = None
+        self._evidence = ""
         self._state = TaskState.LAUNCHED
         self._container_id: str | None = None
         self._started_at: datetime | None = None
-        self._stream: LogStream | None = None
-        self._log: LogWriter | None = None
+        self._began = 0.0
+        self._follower: Follower | None = None
+        self._health: HealthWatch | None = None
         self._pull: PullProgress | None = None
-        self._pull_seconds: float | None = None
+        self._fetcher = Fetcher(host, self._note_pull, self._is_wanted)
+        self._company: Company | None = None
+        if means is not None and run.container.has_company and isinstance(host, ContainerHost):
+            self._company = Company(host, store, run, means(host), self.end)
 
     @property
     def asked_to_end(self) -> EndReason | None:
         """Why the platform ends this attempt, if it does."""
         return self._asked_to_end
 
+    @property
+    def health(self) -> HealthReport | None:
+        """What the main container's checks tell; None where there are none."""
+        return self._health.health if self._health else None
+
     def execute(self) -> AttemptResult:
         """Bring the attempt to its end.
 
-        Raises ``ServiceUnavailable`` after ``detach``, ``ImageNotFound``, ``ImagePullFailed``,
-        ``DockerUnavailable`` and ``ObjectStoreUnavailable``; whatever the container itself does
-        is a result.
+        Raises what ``may_start`` does, ``ServiceUnavailable`` after ``detach``, ``ImageNotFound``,
+        ``ImagePullFailed``, ``DockerUnavailable`` and ``ObjectStoreUnavailable``; whatever the
+        container itself does is a result.
         """
         try:
             known = load_result(self._store, self.run.key)
             if known is not None:
-                self._host.remove(self.name)
+                self._remove()
                 return known
-            return self._execute(LogWriter(self._store, self.run.key.log_key()))
+            return self._execute()
+        except UserError:
+            # Nobody comes back to it.
+            self._remove()
+            raise
         finally:
+            self._let_go()
             self._done.set()
 
     def progress(self) -> RunProgress:
         return RunProgress(
             state=TaskState.KILL_INITIATED if self._asked_to_end else self._state,
             container_id=self._container_id,
-            log_bytes=self._log.size if self._log else 0,
+            log_bytes=self._follower.log.size if self._follower else 0,
             pull=self._pull,
+            health=self.health,
+            extra_containers=self._company.progress() if self._company else [],
         )
 
     def flush_log(self) -> None:
-        """Store what the container wrote since the last time."""
-        if self._log is not None:
-            self._log.flush()
+        """Store what the containers wrote since the last time."""
+        if self._follower is not None:
+            self._follower.log.flush()
+        if self._company is not None:
+            self._company.flush_logs()
 
     def overdue(self) -> bool:
-        """Whether the container ran longer than it may."""
-        limit = timedelta(seconds=self.run.container.runtime_limit_seconds)
-        return self._started_at is not None and datetime.now(UTC) > self._started_at + limit
+        """Whether the container ran longer than it may; setting the clock changes nothing."""
+        limit = self.run.container.runtime_limit_seconds
+        if limit is None or self._started_at is None:
+            return False
+        return boot_time() > self._began + limit
 
-    def end(self, reason: EndReason) -> None:
-        """Have the container stopped, with grace; does not wait. The first reason stays."""
+    def end(self, reason: EndReason, why: str = "") -> None:
+        """Have the containers stopped, with grace; does not wait. The first reason stays.
+
+        ``why`` is the evidence, for people.
+        """
+        if self._asked_to_end is None:
+            self._evidence = why
         self._asked_to_end = self._asked_to_end or reason
+        if self._follower is not None:
+            self._follower.expect_end()
         if self._stopper is None or not self._stopper.is_alive():
             self._stopper = Thread(target=self._stop, name=f"stop {self.name}", daemon=True)
             self._stopper.start()
@@ -107,15 +160,16 @@ class Attempt:
     def detach(self) -> None:
         """Let go of the container, which goes on; ``execute`` raises soon."""
         self._detached.set()
-        if self._stream is not None:
-            self._stream.interrupt()
+        if self._follower is not None:
+            self._follower.detach()
 
     def wait_until_left(self, seconds: float) -> bool:
         """Wait until ``execute`` has returned or raised; False when it takes longer."""
         return self._done.wait(seconds)
 
-    def _execute(self, log: LogWriter) -> AttemptResult:
-        self._log = log
+    def _execute(self) -> AttemptResult:
+        if self.run.resume and not self._runs():
+            return self._finish(not_there(), None)
         try:
             with _tracer.start_as_current_span("container start") as span:
                 span.set_attribute("fleetwide.host", self._host.host_id)
@@ -125,13 +179,22 @@ class Attempt:
                 span.set_attribute("container.id", container or "")
         except InvalidInput as refusal:
             return self._finish(start_failed(refusal.fields[0].message), None)
+        except NotGranted as refusal:
+            return self._finish(not_granted(refusal.message), None)
         if container is None:
             reason = self._asked_to_end or EndReason.KILLED
             return self._finish(stopped_before_start(reason), None)
-        state = self._follow(container, log)
+        assert self._follower is not None
+        state = self._follower.follow(container)
         if state is None:
             return self._finish(_vanished(self._asked_to_end), None)
-        return self._finish(classify(state, self._asked_to_end, self._last_lines()), state)
+        lines = self._follower.last_lines()
+        return self._finish(classify(state, self._asked_to_end, lines), state)
+
+    def _runs(self) -> bool:
+        """Whether its container was started, and is there."""
+        found = self._host.inspect(self.name)
+        return found is not None and found.status != "created"
 
     def _launch(self) -> str | None:
         """The id of the container, started now or before; None when asked to end before that."""
@@ -143,95 +206,111 @@ class Attempt:
             if found.status == "created":
                 if self._asked_to_end:
                     return None
+                self._may_start()
                 self._state = TaskState.START_INITIATED
                 self._host.start(found.id)
+            self._began = boot_time() - _age(found)
             self._started_at = found.started_at or datetime.now(UTC)
         self._state = TaskState.STARTED
         if self._asked_to_end:
             self._host.stop(found.id)
+        if not found.over:
+            self._accompany(found.id)
         return found.id
 
+    def _accompany(self, container: str) -> None:
+        """Start those that come after the main container, and ask it whether it is well."""
+        if self._company is not None:
+            self._company.start(Start.WITH, self._fetcher, self._is_wanted)
+        check = self.run.container.health
+        if check is None or not isinstance(self._host, ContainerHost):
+            return
+        address = self._company.address if self._company else None
+        if check.needs_address and address is None:
+            address = address_of(self._host, container, self.run.container.network)
+        probe = probe_for(self._host, container, check, address, self._secrets())
+        assert self._started_at is not None
+        self._health = HealthWatch(check, probe, self._started_at, self._unhealthy)
+
+    def _unhealthy(self, why: str) -> None:
+        self.end(EndReason.UNHEALTHY, why)
+
+    def _secrets(self) -> list[bytes] | None:
+        return self._company.secrets if self._company else []
+
     def _find_or_create(self) -> ContainerState | None:
+        log = LogWriter(self._store, self.run.key.log_key())
         image = self._host.image_name(self.run.image)
-        request = create_request(self.run, image, self._host.platform)
-        found = self._host.create(self.name, request)
-        if found is not None:
-            return found
-        began = monotonic()
-        self._host.pull(image, self._note_pull)
-        self._raise_if_detached()
-        if self._asked_to_end:
-            return None
-        self._pull_seconds = monotonic() - began
-        found = self._host.create(self.name, request)
-        if found is None:
-            raise ImagePullFailed(f"the image {image} was pulled, but Docker does not have it")
+        profile = seccomp_profile(self._host.seccomp_dir, self.run.container.security.seccomp)
+        request = create_request(self.run, image, self._host.platform, profile)
+        if self._company is None:
+            found = self._fetcher.create(self.name, request)
+        else:
+            found = self._find_or_create_in(self._company, request)
+        self._follower = Follower(self._host, log, self.name, self._secrets())
+        if self._detached.is_set():
+            self._follower.detach()
+        self._follower.raise_if_detached()
         return found
 
-    def _note_pull(self, progress: PullProgress) -> bool:
+    def _find_or_create_in(
+        self, company: Company, request: dict[str, Any]
+    ) -> ContainerState | None:
+        """As ``_find_or_create``, after those that come before the main container."""
+        main = self._host.inspect(self.name)
+        if main is not None and main.over:
+            company.remember()
+            return main
+        if main is not None and main.status != "created":
+            if not company.gather(main_runs=True):
+                self.end(EndReason.CRASHED, "the container that holds its network ended")
+            return main
+        if not company.fetch(request["Image"], self._fetcher, self._is_wanted):
+            return None
+        self._may_start()
+        company.gather(main_runs=False)
+        if not company.start(Start.BEFORE, self._fetcher, self._is_wanted):
+            return None
+        return self._fetcher.create(self.name, company.main_body(request))
+
+    def _note_pull(self, progress: PullProgress) -> None:
         self._pull = progress
+
+    def _is_wanted(self) -> bool:
         return not (self._detached.is_set() or self._asked_to_end)
 
-    def _follow(self, container: str, log: LogWriter) -> ContainerState | None:
-        """Take the container's log until it has ended; None when somebody removed it."""
-        while True:
-            self._take_log(container, log)
-            self._raise_if_detached()
-            state = self._host.inspect(container)
-            if state is None or state.over:
-                return self._with_oom_news(state)
-            if log.is_full() and self._detached.wait(POLL_SECONDS):
-                self._raise_if_detached()
-
-    def _take_log(self, container: str, log: LogWriter) -> None:
-        if log.is_full():
-            return
-        log.restart()
-        stream = self._stream = self._host.follow(container)
-        if self._detached.is_set():
-            stream.interrupt()
-        try:
-            for piece in self._host.read(stream):
-                log.write(piece)
-                if log.is_full():
-                    break
-        except (FleetwideError, OSError, ValueError):
-            # Closing a stream under its reader surfaces in many ways.
-            self._raise_if_detached()
-            raise
-        finally:
-            stream.close()
-
-    def _with_oom_news(self, state: ContainerState | None) -> ContainerState | None:
-        for pause in OOM_NEWS_SECONDS:
-            if state is None or state.oom_killed or state.exit_code != EXIT_KILLED:
-                break
-            if self._asked_to_end or self._detached.wait(pause):
-                break
-            state = self._host.inspect(state.id)
-        return state
-
-    def _last_lines(self) -> list[str]:
-        if self._log is None:
-            return []
-        if self._log.is_full():
-            return last_lines(self._host.recent_log(self.name, KEPT_LINES))
-        return self._log.tail()
-
     def _finish(self, outcome: Outcome, state: ContainerState | None) -> AttemptResult:
-        lines = self._last_lines()
+        message = outcome.message
+        if self._evidence:
+            message = f"{END_TEXT[outcome.reason]}: {self._evidence}"
+        message = Masker(self._secrets() or ()).text(message)[:MAX_MESSAGE]
+        outcome = replace(outcome, message=message)
+        if self._health is not None:
+            self._health.stop()
+        if self._company is not None:
+            for when in (Start.WITH, Start.BEFORE):
+                self._company.stop(when)
         self.flush_log()
+        image = self._host.image_name(self.run.image)
         result = ended(self.run.key, self._host.host_id, outcome, state).model_copy(
             update={
                 "log_key": self.run.key.log_key(),
-                "last_lines": lines,
-                "pull_seconds": self._pull_seconds,
+                "last_lines": self._follower.last_lines() if self._follower else [],
+                "pull_seconds": self._fetcher.seconds.get(image),
+                "health": self.health,
+                "extra_containers": self._company.ends() if self._company else [],
             }
         )
         save_result(self._store, result)
-        self._host.remove(self.name)
+        self._remove()
         self._state = TaskState.FINISHED
         return result
+
+    def _remove(self) -> None:
+        if self._company is not None:
+            self._company.remove()
+        else:
+            self._host.remove(self.name)
 
     def _stop(self) -> None:
         with self._starting:
@@ -239,17 +318,27 @@ class Attempt:
         if container is None:
             return
         try:
+            if self._company is not None:
+                self._company.stop(Start.WITH)
             self._host.stop(container)
         except FleetwideError:
             _log.warning("could not stop container %s yet", self.name, exc_info=True)
 
-    def _raise_if_detached(self) -> None:
-        if self._detached.is_set():
-            raise ServiceUnavailable(
-                f"this worker let go of container {self.name}; the next try takes it up"
-            )
+    def _let_go(self) -> None:
+        """Leave no thread behind that looks at the containers."""
+        if self._health is not None:
+            self._health.stop()
+        if self._company is not None:
+            self._company.detach()
+
+
+def _age(found: ContainerState) -> float:
+    """For how many seconds it has run; one that was only made has not."""
+    if found.started_at is None:
+        return 0.0
+    return max(0.0, (datetime.now(UTC) - found.started_at).total_seconds())
 
 
 def _vanished(asked_to_end: EndReason | None) -> Outcome:
-    reason = asked_to_end or EndReason.LOST
+    reason = asked_to_end or EndReason.CRASHED
     return Outcome(reason, "the container was removed by somebody else")

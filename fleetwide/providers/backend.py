@@ -14,6 +14,8 @@ from fleetwide.registry.oci import ACCEPTED_TYPES
 
 TIMEOUT = httpx2.Timeout(30.0, connect=2.0)
 CONNECTIONS = 64
+IDLE_SECONDS = 60.0
+"""How long a connection waits for its next request; Distribution keeps its end for ever."""
 BYTES = {"Content-Type": "application/octet-stream"}
 
 
@@ -44,7 +46,11 @@ class Backend:
             base_url=self.base_url,
             timeout=TIMEOUT,
             trust_env=False,
-            limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=16),
+            limits=httpx2.Limits(
+                max_connections=CONNECTIONS,
+                max_keepalive_connections=16,
+                keepalive_expiry=IDLE_SECONDS,
+            ),
         )
 
     async def __aenter__(self) -> Self:
@@ -84,14 +90,14 @@ class Backend:
         )
         return None if response.status_code == 201 else _place(response)
 
-    async def finish_upload(self, place: str, digest: str, body: AsyncIterator[bytes]) -> None:
+    async def finish_upload(self, place: str, digest: str, data: bytes) -> None:
         """Send a whole blob to an upload that was begun.
 
         Raises:
             BackendRefused: the bytes are not those of the digest (400).
         """
         where = httpx2.URL(place).copy_add_param("digest", digest)
-        await self._call("PUT", str(where), (201,), content=body, headers=BYTES)
+        await self._call("PUT", str(where), (201,), content=data, headers=BYTES)
 
     async def put_manifest(
         self, repository: str, reference: str, data: bytes, media_type: str
@@ -137,7 +143,7 @@ class Backend:
         ok: tuple[int, ...],
         *,
         params: dict[str, str] | None = None,
-        content: bytes | AsyncIterator[bytes] | None = None,
+        content: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx2.Response:
         async with self._translated():

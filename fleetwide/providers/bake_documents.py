@@ -11,7 +11,6 @@ from fleetwide.baseos.sbom_spdx import spdx_document, spdx_link
 from fleetwide.errors import NotFound
 from fleetwide.models.bakes import BakedDisk, BaseImage, BuiltLayer, DocumentBake, ResolvedBake
 from fleetwide.models.baseos import Target
-from fleetwide.models.os_releases import Attachment
 from fleetwide.providers.document_archive import (
     Archive,
     BaseLinks,
@@ -21,8 +20,6 @@ from fleetwide.providers.document_archive import (
 )
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.os_documents import documents_folder
-from fleetwide.providers.progress import Progress
-from fleetwide.registry.references import ImageReference
 
 
 def spdx_delta(bake: ResolvedBake, made: BuiltLayer | BakedDisk, objects: ObjectStore) -> bytes:
@@ -35,30 +32,25 @@ def spdx_delta(bake: ResolvedBake, made: BuiltLayer | BakedDisk, objects: Object
     return spdx_document(inventory, below)
 
 
-def publish_bake_documents(
-    request: DocumentBake, invocation: str, archive: Archive, progress: Progress
-) -> list[Attachment]:
-    """Store every document of a bake; those of the container are attached to its image too.
+def bake_documents(request: DocumentBake, invocation: str, archive: Archive) -> list[Placed]:
+    """Every document of a bake; those of the container belong to its image.
 
-    ``invocation`` is the workflow's id and run id. Doing it again changes nothing; for another
-    image of the same bake it attaches the SBOMs there, and writes provenance of that one.
+    ``invocation`` is the workflow's id and run id. The same request gives the same documents;
+    for another image of the same bake the SBOMs stay, and the provenance is of that one.
     """
-    bake = request.bake
-    image = ImageReference(bake.repository, digest=request.digest) if request.digest else None
-    statement = bake_statement(
-        request, build_run(invocation, request.started_at, request.finished_at)
-    )
+    run = build_run(invocation, request.started_at, request.finished_at)
+    statement = bake_statement(request, run)
     documents = [Placed(document, is_attached=True) for document in archive.signed(statement)]
     for made in (request.built, request.disk):
         if made is not None:
-            inventory = delta_inventory(bake, made)
+            inventory = delta_inventory(request.bake, made)
             target = inventory.subject.target
-            links = _links(archive.objects, bake.base, target)
+            links = _links(archive.objects, request.bake.base, target)
             documents += [
                 Placed(one, is_attached=target is Target.CONTAINER)
                 for one in sbom_documents(inventory, links)
             ]
-    return archive.publish(f"bakery/documents/{bake.bake_key}", image, documents, progress)
+    return documents
 
 
 def _links(objects: ObjectStore, base: BaseImage, target: Target) -> BaseLinks:

@@ -8,8 +8,8 @@ import hashlib
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +19,15 @@ from typing import BinaryIO, Protocol
 import deflate
 
 from fleetwide.models.base import Layer
+from fleetwide.providers.deflated import GZIP_HEADER
 from fleetwide.providers.progress import Progress, Throttled
 
 LEVEL = 6
 FAST_LEVEL = 1
 BLOCK_BYTES = 1024 * 1024
 WINDOW_BYTES = 32 * 1024
-# Magic, deflate, no flags, no time, no level hint, unknown operating system.
-HEADER = b"\x1f\x8b\x08\x00" + b"\0\0\0\0" + b"\x00\xff"
+# A shorter block is packed sooner than another thread has woken up for it.
+_WORTH_A_THREAD = 32 * 1024
 EMPTY_LAST_BLOCK = b"\x03\x00"
 
 
@@ -55,7 +56,7 @@ class OneMember:
         self._crc = 0
 
     def head(self) -> bytes:
-        return HEADER
+        return GZIP_HEADER
 
     def packed(self, block: bytes) -> Callable[[], bytes | bytearray]:
         pack = partial(_deflate, self._level, block, self._before)
@@ -112,17 +113,16 @@ def packing(target: Path, form: Form) -> Iterator["GzipPacker"]:
 
 
 class GzipPacker:
-    """What a tar is written into. At most ``waiting`` blocks are held in memory."""
+    """What a tar is written into. At most ``limit`` blocks are held in memory."""
 
-    def __init__(
-        self, writer: BinaryIO, pool: ThreadPoolExecutor, form: Form, waiting: int
-    ) -> None:
+    def __init__(self, writer: BinaryIO, pool: ThreadPoolExecutor, form: Form, limit: int) -> None:
         self._writer = writer
         self._pool = pool
         self._form = form
-        self._limit = waiting
-        self._waiting: deque[Future[bytes | bytearray]] = deque()
-        self._block = bytearray()
+        self._limit = limit
+        self._waiting: deque[Callable[[], bytes | bytearray]] = deque()
+        self._pieces: list[bytes | memoryview] = []
+        self._held = 0
         self._plain = hashlib.sha256()
         self._packed = hashlib.sha256()
         self._size = 0
@@ -132,11 +132,25 @@ class GzipPacker:
     def write(self, data: bytes) -> int:
         """Take more of the plain bytes."""
         self._taken += len(data)
-        self._block += data
-        while len(self._block) >= BLOCK_BYTES:
-            self._submit(bytes(self._block[:BLOCK_BYTES]))
-            del self._block[:BLOCK_BYTES]
+        rest = memoryview(data)
+        while self._held + len(rest) >= BLOCK_BYTES:
+            part = BLOCK_BYTES - self._held
+            self._hold(rest[:part])
+            self._cut()
+            rest = rest[part:]
+        self._hold(rest)
         return len(data)
+
+    def splice(self, plain: Iterable[bytes], member: Iterable[bytes]) -> None:
+        """Take plain bytes whose gzip ``member`` there is already; only of ``FastMembers``."""
+        self._cut()
+        for piece in plain:
+            self._taken += len(piece)
+            self._plain.update(piece)
+        while self._waiting:
+            self._put(self._waiting.popleft()())
+        for packed in member:
+            self._put(packed)
 
     def tell(self) -> int:
         """Plain bytes taken so far."""
@@ -144,11 +158,9 @@ class GzipPacker:
 
     def finish(self) -> Layer:
         """Write what is left; the layer as it lies in the file then."""
-        if self._block:
-            self._submit(bytes(self._block))
-            self._block.clear()
+        self._cut()
         while self._waiting:
-            self._put(self._waiting.popleft().result())
+            self._put(self._waiting.popleft()())
         self._put(self._form.tail(self._taken))
         self._writer.flush()
         return Layer(
@@ -157,11 +169,23 @@ class GzipPacker:
             size=self._size,
         )
 
-    def _submit(self, block: bytes) -> None:
-        self._waiting.append(self._pool.submit(self._form.packed(block)))
+    def _hold(self, piece: memoryview) -> None:
+        if piece:
+            self._pieces.append(piece)
+            self._held += len(piece)
+
+    def _cut(self) -> None:
+        """What is held becomes a block."""
+        block = b"".join(self._pieces)
+        self._pieces, self._held = [], 0
+        if not block:
+            return
+        pack = self._form.packed(block)
+        is_long = len(block) >= _WORTH_A_THREAD
+        self._waiting.append(self._pool.submit(pack).result if is_long else pack)
         self._plain.update(block)
         if len(self._waiting) > self._limit:
-            self._put(self._waiting.popleft().result())
+            self._put(self._waiting.popleft()())
 
     def _put(self, data: bytes | bytearray) -> None:
         self._writer.write(data)

@@ -1,11 +1,11 @@
 """Client of Docker Distribution (the OCI registry API), for worker threads."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx2
@@ -29,9 +29,14 @@ from fleetwide.settings import Settings
 # Whole chunks only: Distribution 2.8 cannot be told to drop an upload whose last request broke
 # off in the middle (it answers 404 and keeps the data), so a cancel must fall between two.
 CHUNK_BYTES = 8 * 1024 * 1024
+WHOLE_BYTES = 999_999
+"""Of a blob that is sent along with the request that begins its upload."""
+IDLE_SECONDS = 30.0
+"""How long a connection is kept for the next step of a bake; nginx keeps its end for 75 s."""
 PAGE_SIZE = 500
 BYTES = {"Content-Type": "application/octet-stream"}
 DIGEST_HEADER = "Docker-Content-Digest"
+SUBJECT_HEADER = "OCI-Subject"
 _ACCOUNT_HINT = "check this process's FLEETWIDE_REGISTRY_USERNAME and FLEETWIDE_REGISTRY_PASSWORD"
 
 
@@ -59,6 +64,7 @@ class RegistryClient:
 
     def __init__(self, base_url: str, credentials: Credentials | None = None) -> None:
         self.base_url = base_url.rstrip("/")
+        self._takes_whole = True
         self._http = httpx2.Client(
             base_url=self.base_url,
             auth=TokenAuth(self.base_url, credentials),
@@ -66,7 +72,9 @@ class RegistryClient:
             timeout=TIMEOUT,
             follow_redirects=True,
             event_hooks={"request": [set_timeout], "response": [set_bound]},
-            limits=httpx2.Limits(max_connections=20, max_keepalive_connections=10),
+            limits=httpx2.Limits(
+                max_connections=20, max_keepalive_connections=10, keepalive_expiry=IDLE_SECONDS
+            ),
         )
 
     @classmethod
@@ -105,9 +113,22 @@ class RegistryClient:
 
     def put_manifest(self, reference: ImageReference, data: bytes, media_type: str) -> str:
         """Store a manifest under the reference's tag or digest; answers its digest."""
-        path = f"/v2/{reference.repository}/manifests/{reference.selector}"
-        self._call("PUT", path, content=data, headers={"Content-Type": media_type}, ok=(201,))
+        self._put_manifest(reference, data, media_type)
         return digest_of(data)
+
+    def put_referrer(self, reference: ImageReference, data: bytes, media_type: str) -> bool:
+        """Store a manifest that has a subject, which need not be there.
+
+        Whether the registry lists it with its subject; where it does not, its clients keep a list.
+        """
+        return SUBJECT_HEADER in self._put_manifest(reference, data, media_type).headers
+
+    def _put_manifest(
+        self, reference: ImageReference, data: bytes, media_type: str
+    ) -> httpx2.Response:
+        path = f"/v2/{reference.repository}/manifests/{reference.selector}"
+        headers = {"Content-Type": media_type}
+        return self._call("PUT", path, content=data, headers=headers, ok=(201,))
 
     def delete_manifest(self, repository: str, digest: str) -> None:
         """Remove a manifest with its tags; a missing one counts as removed.
@@ -130,6 +151,12 @@ class RegistryClient:
             entries += response.json().get("manifests") or []
             url = response.links.get("next", {}).get("url")
         return {"manifests": entries}
+
+    def own_document(self, path: str, **query: str) -> dict[str, Any]:
+        """A JSON document that this platform's registry serves besides the specification."""
+        response = self._call("GET", path, params=query, ok=(200,))
+        document: dict[str, Any] = response.json()
+        return document
 
     def blob_exists(self, repository: str, digest: str) -> bool:
         response = self._call("HEAD", _blob_path(repository, digest), ok=(200, 404))
@@ -182,8 +209,14 @@ class RegistryClient:
         digest: str,
         progress: Progress = no_progress,
     ) -> None:
-        """Send a blob, unless the repository has it. A cancelled upload is dropped there."""
-        if not self.blob_exists(repository, digest):
+        """Send a blob, unless the repository has it. A cancelled upload is dropped there.
+
+        A small one is sent without asking first, where the registry takes it in one request.
+        """
+        small = _small(source)
+        if small and self._takes_whole:
+            self._send_whole(repository, small, digest)
+        elif not self.blob_exists(repository, digest):
             self.send_blob(repository, _chunks(source), digest, progress)
 
     def send_blob(
@@ -198,7 +231,23 @@ class RegistryClient:
         Whatever ``chunks`` raises ends the upload, which is then dropped at the registry.
         """
         started = self._call("POST", f"/v2/{repository}/blobs/uploads/", ok=(202,))
-        location = started.headers["Location"]
+        self._carry_on(started.headers["Location"], chunks, digest, progress)
+
+    def _send_whole(self, repository: str, data: bytes, digest: str) -> None:
+        path, query = f"/v2/{repository}/blobs/uploads/", {"digest": digest}
+        answer = self._call("POST", path, params=query, content=data, headers=BYTES, ok=(201, 202))
+        if answer.status_code == 202:
+            # It wants a second request, as Distribution does: the next is not sent twice.
+            self._takes_whole = False
+            self._carry_on(answer.headers["Location"], [(data, 0.0)], digest, no_progress)
+
+    def _carry_on(
+        self,
+        location: str,
+        chunks: Iterable[tuple[bytes, float]],
+        digest: str,
+        progress: Progress,
+    ) -> None:
         told = Throttled(progress)
         try:
             last = b""
@@ -294,6 +343,13 @@ def _blob_path(repository: str, digest: str) -> str:
     return f"/v2/{repository}/blobs/{quote(digest, safe=':')}"
 
 
+def _small(source: Path | bytes) -> bytes | None:
+    """The bytes of a source that fits into one request; None of a larger one."""
+    if isinstance(source, bytes):
+        return source if len(source) <= WHOLE_BYTES else None
+    return source.read_bytes() if source.stat().st_size <= WHOLE_BYTES else None
+
+
 def _chunks(source: Path | bytes) -> Iterator[tuple[bytes, float]]:
     """The source's bytes in chunks, each with the fraction that lies before it."""
     if isinstance(source, bytes):
@@ -302,11 +358,12 @@ def _chunks(source: Path | bytes) -> Iterator[tuple[bytes, float]]:
         return
     total = max(source.stat().st_size, 1)
     with source.open("rb") as reader:
-        yield from _file_chunks(reader, total)
+        yield from chunks_of(reader.read, total)
 
 
-def _file_chunks(reader: BinaryIO, total: int) -> Iterator[tuple[bytes, float]]:
+def chunks_of(read: Callable[[int], bytes], total: int) -> Iterator[tuple[bytes, float]]:
+    """What ``read`` gives in chunks, each with the fraction of ``total`` bytes before it."""
     sent = 0
-    while chunk := reader.read(CHUNK_BYTES):
+    while chunk := read(CHUNK_BYTES):
         yield chunk, sent / total
         sent += len(chunk)

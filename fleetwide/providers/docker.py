@@ -8,11 +8,11 @@ besides. The SDK's higher calls are passed by where they add an inspect of their
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 from docker import APIClient
@@ -23,32 +23,42 @@ from docker.types import CancellableStream
 from docker.utils import parse_host
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from fleetwide.containers.launch import HOST_LABEL, PLATFORM_LABEL, docker_image
-from fleetwide.containers.outcome import ContainerState, start_is_hopeless
-from fleetwide.errors import DockerUnavailable, FleetwideError, InvalidInput
+from fleetwide.containers.launch import HOST_LABEL, NETWORK_LABEL, PLATFORM_LABEL, docker_image
+from fleetwide.containers.outcome import ContainerState, is_not_granted, start_is_hopeless
+from fleetwide.errors import (
+    Conflict,
+    DockerUnavailable,
+    FleetwideError,
+    ImagePullFailed,
+    InvalidInput,
+    NotFound,
+)
+from fleetwide.models.containers import MAX_STOP_GRACE_SECONDS
 from fleetwide.models.hosts import HostFacts, PullProgress
-from fleetwide.providers.docker_images import consume_pull, pull_failure
+from fleetwide.providers.docker_images import (
+    consume_pull,
+    lacks_space,
+    pull_failure,
+    raising_stalls,
+)
+from fleetwide.providers.docker_resources import held_images, with_size, written_bytes
+from fleetwide.providers.engine import FollowedLog, ListedContainer, NotGranted
+from fleetwide.providers.engine_times import up_since
+from fleetwide.providers.machine import Machine, has_quotas
+from fleetwide.providers.network_limits import limit, why_not
 from fleetwide.providers.registry_auth import Credentials
 from fleetwide.settings import Settings
 
-STOP_GRACE_SECONDS = 10
 # A follower that heard nothing for so long asks whether its container still runs.
 QUIET_LOG_SECONDS = 600
 _REQUEST_SECONDS = 120
+PULL_STALL_SECONDS = 300
+"""The Engine tells of every 512 kB of a layer, and fetches three at a time: of a slow registry
+(10 kB/s) it may be silent for two and a half minutes.
+"""
 _POOL_CONNECTIONS = 256
 _ANY_URL = "http+docker://localhost"
 _FRAME_HEADER = struct.Struct(">BxxxL")
-
-
-@dataclass(frozen=True)
-class ListedContainer:
-    """One container of a listing; ``created_at`` in Unix seconds."""
-
-    id: str
-    name: str
-    status: str
-    created_at: int
-    labels: dict[str, str]
 
 
 class LogStream:
@@ -75,6 +85,17 @@ class LogStream:
         self._response.close()
 
 
+class ImageRoom(Protocol):
+    """Keeps the disk from filling up with images."""
+
+    def note_use(self, image: str) -> None:
+        """A container is made of ``image``, or it was fetched."""
+
+    def make_room(self) -> bool:
+        """A pull found none; whether there is more now."""
+        ...
+
+
 class _SharedConnections(UnixHTTPAdapter):
     """The SDK's adapter keeps a pool per URL, so each container opens connections of its own.
 
@@ -99,24 +120,38 @@ class ContainerHost:
         host_id: str,
         platform: str,
         credentials: Credentials | None = None,
+        seccomp_dir: Path | None = None,
     ) -> None:
         self.host_id = host_id
         self.platform = platform
+        self.seccomp_dir = seccomp_dir
         self._docker_url = docker_url
         self._registry_url = registry_url
         self._credentials = credentials
+        self.machine: Machine | None = None
+        """Without it, facts are no more than Docker knows."""
+        self._rates: dict[str, int] = {}
+        """Mbit/s of containers that were made and not started yet."""
+        self._quotas: bool | None = None
+        self._away_at: datetime | None = None
+        """When the daemon did not answer last."""
         self._client: APIClient | None = None
         self._connecting = Lock()
+        self.images: ImageRoom | None = None
+        """Whoever keeps the disk from filling up with images, if anybody does."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "ContainerHost":
-        return cls(
+        host = cls(
             settings.docker_url,
             settings.registry_url,
             host_id=settings.host_id,
             platform=str(settings.state_dir.absolute()),
             credentials=Credentials.of(settings),
+            seccomp_dir=settings.seccomp_dir,
         )
+        host.machine = Machine(settings)
+        return host
 
     def image_name(self, image: str) -> str:
         """The name that Docker knows ``image`` (repository@digest) by."""
@@ -125,7 +160,7 @@ class ContainerHost:
     def facts(self) -> HostFacts:
         with self._asking("describe this host"):
             info = self._api().info()
-        return HostFacts(
+        facts = HostFacts(
             host_id=self.host_id,
             docker_version=info["ServerVersion"],
             os=info["OperatingSystem"],
@@ -135,21 +170,75 @@ class ContainerHost:
             memory=info["MemTotal"],
             cgroup_version=info.get("CgroupVersion", ""),
         )
+        if self.machine is None:
+            return facts
+        return self.machine.complete(facts, info, sum(self.written().values()))
+
+    def written(self) -> dict[str, int]:
+        """Bytes that the containers of each attempt wrote, by ``AttemptKey.container_name``."""
+        with self._asking("measure what containers wrote"):
+            return written_bytes(self._api(), self._ours())
+
+    def stats(self, container: str) -> dict[str, Any] | None:
+        """The Engine's figures of a container at once; None when it does not run."""
+        try:
+            with self.engine(f"measure {container}") as api:
+                found: dict[str, Any] = api.stats(container, stream=False, one_shot=True)
+        except (NotFound, Conflict):
+            return None
+        return None if found["read"].startswith("0001-") else found
+
+    def held_images(self) -> list[str]:
+        """Marks (``image_mark``) of this platform's images that lie here, of the newest ones."""
+        with self._asking("list images"):
+            found = self._api().images()
+        return held_images(found, self.image_name("").rstrip("/"))
+
+    def _hold_rate(self, container: str) -> None:
+        """Hold what it sends and receives to its rate, where this host can; see its facts."""
+        rate = self._rates.pop(container, None)
+        if rate is None or why_not() is not None:
+            return
+        with self._answering(f"inspect {container}"):
+            limit(self._api().inspect_container(container)["State"]["Pid"], rate)
+
+    def _ours(self) -> list[str]:
+        return [f"{PLATFORM_LABEL}={self.platform}", f"{HOST_LABEL}={self.host_id}"]
+
+    def _fitted(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The request as this host's storage can have it."""
+        if self._quotas is None:
+            self._quotas = has_quotas(self._api().info())
+        return with_size(body) if self._quotas else body
 
     def pull(self, image: str, go_on: Callable[[PullProgress], bool]) -> None:
         """Fetch ``image`` (an ``image_name``); given up when ``go_on`` answers False.
 
-        Raises ``ImageNotFound`` or ``ImagePullFailed``.
+        Pulls of one image side by side fetch its layers once: the Engine sees to it.
+
+        Where the disk is full, room is made once, and it is tried again.
+
+        Raises ``ImageNotFound`` or ``ImagePullFailed``, also when it came no step forward for long.
         """
+        try:
+            self._pull(image, go_on)
+        except ImagePullFailed as error:
+            if self.images is None or not lacks_space(error) or not self.images.make_room():
+                raise
+            self._pull(image, go_on)
+        self._note_use(image)
+
+    def _pull(self, image: str, go_on: Callable[[PullProgress], bool]) -> None:
         api = self._api()
         name, _, digest = image.rpartition("@")
-        with self._asking(f"pull {image}"):
+        # Of a registry that never answers the Engine says nothing at all, not even that it asks.
+        with self._asking(f"pull {image}"), raising_stalls(image, PULL_STALL_SECONDS):
             response = api.post(
                 f"{api.base_url}/v{api.api_version}/images/create",
                 params={"fromImage": name, "tag": digest},
                 headers=self._login(name),
                 stream=True,
-                timeout=_REQUEST_SECONDS,
+                timeout=(_REQUEST_SECONDS, PULL_STALL_SECONDS),
             )
             with response:
                 if not response.ok:
@@ -176,6 +265,10 @@ class ContainerHost:
             if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise self._refusal(f"forget {image}", error) from error
 
+    def _note_use(self, image: str) -> None:
+        if self.images is not None:
+            self.images.note_use(image)
+
     def _login(self, name: str) -> dict[str, str]:
         """The header by which the daemon logs in at the registry of an image's name."""
         if self._credentials is None:
@@ -189,14 +282,31 @@ class ContainerHost:
         """
         try:
             with self._reaching(f"create {name}"):
-                created: dict[str, Any] = self._api().create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+                created: dict[str, Any] = self._api().create_container_from_config(
+                    self._fitted(body), name
+                )  # type: ignore[no-untyped-call]
+                self._note_use(body["Image"])
+                self._note_rate(created["Id"], body["Labels"])
                 return ContainerState(created["Id"], "created", 0, oom_killed=False)
         except APIError as error:
             if error.status_code == HTTPStatus.CONFLICT:
-                return self.inspect(name)
+                return self._found(name)
             if error.status_code == HTTPStatus.NOT_FOUND:
                 return None
             raise self._refusal(f"create {name}", error) from error
+
+    def _found(self, name: str) -> ContainerState | None:
+        """A container that an earlier try made, and maybe started without more."""
+        found = self.inspect(name)
+        if found is not None:
+            self._note_rate(found.id, found.labels or {})
+            if found.status == "running":
+                self._hold_rate(found.id)
+        return found
+
+    def _note_rate(self, container: str, labels: dict[str, str]) -> None:
+        if NETWORK_LABEL in labels:
+            self._rates[container] = int(labels[NETWORK_LABEL])
 
     def start(self, container: str) -> None:
         """Start it; a running one stays as it is.
@@ -206,6 +316,7 @@ class ContainerHost:
         try:
             with self._reaching(f"start {container}"):
                 self._api().start(container)
+            self._hold_rate(container)
         except APIError as error:
             raise self._refusal(f"start {container}", error) from error
 
@@ -228,7 +339,7 @@ class ContainerHost:
                 raise self._unavailable(what, response.text)
         return LogStream(response)
 
-    def read(self, stream: LogStream) -> Iterator[bytes]:
+    def read(self, stream: FollowedLog) -> Iterator[bytes]:
         """The pieces of a followed log; ends early, too, when it was quiet for very long."""
         with self._asking("follow a log"), suppress(ReadTimeoutError):
             yield from stream
@@ -245,12 +356,37 @@ class ContainerHost:
         found: dict[str, Any] | None = None
         with self._answering(f"inspect {container}"):
             found = self._api().inspect_container(container)
-        return None if found is None else _state(found)
+        return None if found is None else self._state(found)
 
-    def stop(self, container: str, grace: int = STOP_GRACE_SECONDS) -> None:
-        """SIGTERM, and SIGKILL after ``grace`` seconds; done at once when it does not run."""
-        with self._answering(f"stop {container}"):
-            self._api().stop(container, timeout=grace)
+    def _state(self, found: dict[str, Any]) -> ContainerState:
+        state = found["State"]
+        started, finished = _time(state["StartedAt"]), _time(state["FinishedAt"])
+        ended = state["Status"] == "exited" and state["ExitCode"] != 0
+        if state["Status"] == "exited" and started and finished:
+            # Docker notes the start once it hears of it: a program may have ended by then.
+            started = min(started, finished)
+        return ContainerState(
+            id=found["Id"],
+            status=state["Status"],
+            exit_code=state["ExitCode"],
+            oom_killed=state["OOMKilled"],
+            error=state["Error"],
+            started_at=started,
+            finished_at=finished,
+            labels=found["Config"]["Labels"] or {},
+            engine_since=up_since(self._docker_url, self._away_at) if ended else None,
+        )
+
+    def stop(self, container: str) -> None:
+        """SIGTERM, and SIGKILL after the grace it was made with; at once when it does not run."""
+        api = self._api()
+        url = f"{api.base_url}/v{api.api_version}/containers/{container}/stop"
+        what = f"stop {container}"
+        with self._answering(what):
+            # The SDK's own call gives up before a long grace is over.
+            response = api.post(url, timeout=_REQUEST_SECONDS + MAX_STOP_GRACE_SECONDS)
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise self._unavailable(what, response.text)
 
     def remove(self, container: str) -> None:
         """Kill the container if it runs and remove it; a missing one counts as removed."""
@@ -259,9 +395,8 @@ class ContainerHost:
 
     def list_ours(self) -> list[ListedContainer]:
         """This platform's containers on this host, in any state."""
-        wanted = [f"{PLATFORM_LABEL}={self.platform}", f"{HOST_LABEL}={self.host_id}"]
         with self._asking("list containers"):
-            found = self._api().containers(all=True, filters={"label": wanted})
+            found = self._api().containers(all=True, filters={"label": self._ours()})
         return [
             ListedContainer(
                 id=item["Id"],
@@ -272,6 +407,23 @@ class ContainerHost:
             )
             for item in found
         ]
+
+    @contextmanager
+    def engine(self, what: str) -> Iterator[APIClient]:
+        """The Engine's API, for what needs more of it than attempts do.
+
+        Raises ``NotFound`` and ``Conflict`` for a container that is not there or does not run,
+        ``InvalidInput`` for what else the Engine refuses.
+        """
+        try:
+            with self._reaching(what):
+                yield self._api()
+        except APIError as error:
+            if error.status_code == HTTPStatus.NOT_FOUND:
+                raise NotFound(f"Docker could not {what}: {_said(error)[:300]}") from error
+            if error.status_code == HTTPStatus.CONFLICT:
+                raise Conflict(f"Docker could not {what}: {_said(error)[:300]}") from error
+            raise self._refusal(what, error) from error
 
     def close(self) -> None:
         with self._connecting:
@@ -309,6 +461,7 @@ class ContainerHost:
         except APIError:
             raise
         except (requests.RequestException, DockerException, HTTPError) as error:
+            self._away_at = datetime.now(UTC)
             raise self._unavailable(what, type(error).__name__) from error
 
     @contextmanager
@@ -332,6 +485,8 @@ class ContainerHost:
 
     def _refusal(self, what: str, error: APIError) -> FleetwideError:
         said = _said(error)
+        if is_not_granted(said):
+            return NotGranted(f"Docker could not {what}: {said[:300]}")
         if error.is_client_error() or start_is_hopeless(said):
             return InvalidInput.for_field("container", said)
         return self._unavailable(what, said)
@@ -344,24 +499,6 @@ class ContainerHost:
 
 def _said(error: APIError) -> str:
     return str(error.explanation or error)
-
-
-def _state(found: dict[str, Any]) -> ContainerState:
-    state = found["State"]
-    started, finished = _time(state["StartedAt"]), _time(state["FinishedAt"])
-    if state["Status"] == "exited" and started and finished:
-        # Docker notes the start once it hears of it: a program may have ended by then.
-        started = min(started, finished)
-    return ContainerState(
-        id=found["Id"],
-        status=state["Status"],
-        exit_code=state["ExitCode"],
-        oom_killed=state["OOMKilled"],
-        error=state["Error"],
-        started_at=started,
-        finished_at=finished,
-        labels=found["Config"]["Labels"] or {},
-    )
 
 
 def _time(text: str) -> datetime | None:

@@ -2,7 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import requests
+from urllib3.exceptions import ReadTimeoutError
 
 from fleetwide.errors import ImageNotFound, ImagePullFailed
 from fleetwide.models.hosts import PullProgress
@@ -10,6 +14,7 @@ from fleetwide.models.hosts import PullProgress
 _MISSING = ("manifest unknown", "name unknown", "repository does not exist", "not found: ")
 # Docker says of a refusal that the repository may not exist, so this is looked for first.
 _REFUSED = ("unauthorized", "denied: ", "no basic auth credentials")
+_FULL = "no space left on device"
 _FETCHED = frozenset({"Download complete", "Pull complete", "Already exists"})
 
 
@@ -57,6 +62,11 @@ def pull_failure(image: str, message: str) -> ImageNotFound | ImagePullFailed:
     )
 
 
+def lacks_space(error: ImagePullFailed) -> bool:
+    """Whether a pull failed because the host's disk is full."""
+    return _FULL in error.message.lower()
+
+
 def consume_pull(image: str, lines: Iterator[bytes], go_on: Callable[[PullProgress], bool]) -> None:
     """Read the Engine's answer to a pull while ``go_on`` says so; raises its ``pull_failure``."""
     meter = PullMeter()
@@ -67,3 +77,16 @@ def consume_pull(image: str, lines: Iterator[bytes], go_on: Callable[[PullProgre
         meter.take(message)
         if not go_on(meter.progress()):
             return
+
+
+@contextmanager
+def raising_stalls(image: str, seconds: float) -> Iterator[None]:
+    """Tell an answer that went silent for ``seconds`` as a pull that stands still."""
+    try:
+        yield
+    except requests.RequestException as error:
+        if not any(isinstance(one, ReadTimeoutError) for one in (error, *error.args)):
+            raise
+        raise ImagePullFailed(
+            f"the image {image} came no step forward for {seconds:g} s", hint=f"docker pull {image}"
+        ) from error

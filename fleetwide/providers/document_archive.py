@@ -16,7 +16,7 @@ from fleetwide.providers.signing import ENVELOPE_TYPE, SigningKey, sign
 from fleetwide.providers.toolchain import versions
 from fleetwide.registry.digests import digest_of
 from fleetwide.registry.references import ImageReference
-from fleetwide.registry.referrers import Document
+from fleetwide.registry.referrers import Document, Referrer
 
 BUILDER_ID = "urn:fleetwide:builder"
 
@@ -60,25 +60,23 @@ class Archive:
             ImageNotFound: the image is not in the registry.
             RegistryUnavailable, ObjectStoreUnavailable: one of them did not answer.
         """
-        digests = {}
+        self.store(folder, documents, span(progress, 0.0, 0.5))
+        referrers: Sequence[Referrer] = []
+        if image is not None:
+            attached = attached_of(documents)
+            referrers = attach(self.registry, image, attached, span(progress, 0.5, 1.0))
+        return attachments_of(folder, documents, referrers)
+
+    def store(self, folder: str, documents: Sequence[Placed], progress: Progress) -> None:
+        """Put every document below ``folder`` of the object store.
+
+        Raises:
+            ObjectStoreUnavailable: it did not answer.
+        """
         for number, placed in enumerate(documents):
             document = placed.document
-            progress(f"storing {document.file_name}", number / len(documents) / 2)
+            progress(f"storing {document.file_name}", number / len(documents))
             self.objects.put_bytes(f"{folder}/{document.file_name}", document.data)
-            digests[document.file_name] = digest_of(document.data)
-        if image is not None:
-            attached = [one.document for one in documents if one.is_attached]
-            referrers = attach(self.registry, image, attached, span(progress, 0.5, 1.0))
-            for document, referrer in zip(attached, referrers, strict=True):
-                digests[document.file_name] = referrer.digest
-        return [
-            Attachment(
-                artifact_type=one.document.artifact_type,
-                digest=digests[one.document.file_name],
-                key=f"{folder}/{one.document.file_name}",
-            )
-            for one in documents
-        ]
 
     def signed(self, statement: bytes) -> list[Document]:
         """A statement of provenance, and the same in a signed envelope."""
@@ -87,6 +85,32 @@ class Archive:
             Document(PAYLOAD_TYPE, FILE_NAME, statement),
             Document(ENVELOPE_TYPE, f"{FILE_NAME}.dsse.json", envelope),
         ]
+
+
+def attached_of(documents: Sequence[Placed]) -> list[Document]:
+    """Those that go to the image."""
+    return [one.document for one in documents if one.is_attached]
+
+
+def attachments_of(
+    folder: str, documents: Sequence[Placed], referrers: Sequence[Referrer]
+) -> list[Attachment]:
+    """What lies below ``folder``, by the digests of the ``referrers`` where there are any.
+
+    These are in the order of ``attached_of``; without an image there are none.
+    """
+    digests = {one.document.file_name: digest_of(one.document.data) for one in documents}
+    attached = attached_of(documents) if referrers else []
+    for document, referrer in zip(attached, referrers, strict=True):
+        digests[document.file_name] = referrer.digest
+    return [
+        Attachment(
+            artifact_type=one.document.artifact_type,
+            digest=digests[one.document.file_name],
+            key=f"{folder}/{one.document.file_name}",
+        )
+        for one in documents
+    ]
 
 
 def sbom_documents(inventory: Inventory, links: BaseLinks) -> list[Document]:

@@ -1,11 +1,11 @@
 """Tag to digest: by the registry's index, which is at hand, and by the registry itself."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy.exc import DBAPIError
 
-from fleetwide.errors import FleetwideError, InvalidInput, RegistryUnavailable
+from fleetwide.errors import FleetwideError, RegistryUnavailable, UserError
 from fleetwide.models.registry_documents import ReferenceAnswer
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.registry.references import ImageReference, parse_reference
@@ -13,6 +13,7 @@ from fleetwide.store.registry_visibility import resolve
 from fleetwide.store.session import Store
 
 AT_A_TIME = 8
+Check = Callable[[ImageReference], None]
 
 
 class ImageResolver:
@@ -36,9 +37,12 @@ class ImageResolver:
         known = self._indexed([reference])
         return known[reference] if reference in known else self._registry.resolve(reference)
 
-    def resolve_all(self, texts: Sequence[str]) -> list[ReferenceAnswer]:
-        """An answer for each text, in order; a bad or unknown one spoils no other."""
-        parsed = [_parse(text) for text in texts]
+    def resolve_all(self, texts: Sequence[str], check: Check) -> list[ReferenceAnswer]:
+        """An answer for each text, in order; a bad or unknown one spoils no other.
+
+        ``check`` raises for a reference that the caller may not ask for.
+        """
+        parsed = [_parse(text, check) for text in texts]
         references = [one for one in parsed if isinstance(one, ImageReference)]
         found: dict[ImageReference, str | FleetwideError] = {**self._indexed(references)}
         found |= self._asked([one for one in dict.fromkeys(references) if one not in found])
@@ -85,17 +89,19 @@ class _Asking:
             return error
 
 
-def _parse(text: str) -> ImageReference | InvalidInput:
+def _parse(text: str, check: Check) -> ImageReference | UserError:
     try:
-        return parse_reference(text, "reference")
-    except InvalidInput as error:
+        reference = parse_reference(text, "reference")
+        check(reference)
+    except UserError as error:
         return error
+    return reference
 
 
 def _answer(
-    text: str, parsed: ImageReference | InvalidInput, found: str | FleetwideError
+    text: str, parsed: ImageReference | UserError, found: str | FleetwideError
 ) -> ReferenceAnswer:
-    if isinstance(found, FleetwideError) or isinstance(parsed, InvalidInput):
+    if isinstance(found, FleetwideError) or isinstance(parsed, UserError):
         error = found if isinstance(found, FleetwideError) else parsed
         assert isinstance(error, FleetwideError)
         return ReferenceAnswer(reference=text, code=error.code, detail=error.message)

@@ -7,17 +7,19 @@ entries that need one carry a PAX header: the same tree gives the same bytes.
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Protocol
 
-from fleetwide.providers.compress import Compressed, FastMembers, packing
+from fleetwide.errors import PlatformError
+from fleetwide.providers.compress import Compressed, FastMembers, GzipPacker, packing
+from fleetwide.providers.deflated import Deflated, gzip_member
 from fleetwide.providers.progress import Progress, Throttled
+from fleetwide.providers.tar_headers import ending, header_of, padding
 
 KEPT_XATTRS = ("security.capability",)
 _PLAIN = 0o100000
-# tarfile's own pieces of 16 KiB cost a call each.
 _COPIED_AT_ONCE = 1024 * 1024
 VOLATILE = ("dev/", "proc/", "run/", "sys/", "tmp/")
 
@@ -32,6 +34,8 @@ class LayerEntry:
     uid: int = 0
     gid: int = 0
     mtime: int = 0
+    deflated: Deflated | None = None
+    """Where the content of ``source`` lies deflated already."""
 
     @property
     def is_folder(self) -> bool:
@@ -51,12 +55,18 @@ def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
                     waiting.append((folder / entry.name, f"{path}/"))
 
 
-def plain_entries(root: Path, epoch: int) -> list[LayerEntry]:
-    """The tree as files of root with normal modes (755 or 644), all at the ``epoch``."""
-    entries = []
-    for path, found in walk(root):
-        mode = found.stat(follow_symlinks=False).st_mode
-        entries.append(LayerEntry(path, Path(found.path), _normal(mode), mtime=epoch))
+def plain_entries(
+    root: Path, epoch: int, deflated: Mapping[str, Deflated] | None = None
+) -> list[LayerEntry]:
+    """The tree as files of root with normal modes (755 or 644), all at the ``epoch``.
+
+    ``deflated`` has what lies deflated already of the files, by their absolute paths.
+    """
+    entries, ready = [], deflated or {}
+    for path, found in walk(root.absolute()):
+        mode = _normal(found.stat(follow_symlinks=False).st_mode)
+        source, packed = Path(found.path), ready.get(found.path)
+        entries.append(LayerEntry(path, source, mode, mtime=epoch, deflated=packed))
     return entries
 
 
@@ -98,31 +108,37 @@ def write_layer(entries: list[LayerEntry], target: Path, progress: Progress) -> 
 def pack_layer(entries: list[LayerEntry], target: Path, progress: Progress) -> Compressed:
     """Write ``entries`` as a bake's layer to ``target``: the same tar, gzipped while it is made.
 
-    It is packed for speed: a bake is waited for.
+    It is packed for speed, since a bake is waited for: what is deflated already stays as it is.
     """
     with packing(target, FastMembers()) as packer:
-        _write(entries, cast("BinaryIO", packer), progress)
+        _write(entries, packer, progress)
         return Compressed(target, packer.finish(), packer.tell())
 
 
-def _write(entries: list[LayerEntry], target: BinaryIO, progress: Progress) -> None:
+class _Sink(Protocol):
+    """What a tar is written to."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+    def tell(self) -> int: ...
+
+
+def _write(entries: list[LayerEntry], target: _Sink, progress: Progress) -> None:
     told = Throttled(progress)
     first_of: dict[tuple[int, int], str] = {}
     ordered = sorted(entries, key=lambda entry: entry.path.split("/"))
-    with tarfile.TarFile(
-        fileobj=target, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_COPIED_AT_ONCE
-    ) as archive:
-        for number, entry in enumerate(ordered):
-            told("writing the layer", number / len(ordered))
-            _add(archive, entry, first_of)
+    for number, entry in enumerate(ordered):
+        told("writing the layer", number / len(ordered))
+        _add(target, entry, first_of)
+    target.write(ending(target.tell()))
 
 
-def _add(archive: tarfile.TarFile, entry: LayerEntry, first_of: dict[tuple[int, int], str]) -> None:
+def _add(target: _Sink, entry: LayerEntry, first_of: dict[tuple[int, int], str]) -> None:
     info = tarfile.TarInfo(entry.path)
     info.mode, info.uid, info.gid = stat.S_IMODE(entry.mode), entry.uid, entry.gid
     info.mtime = entry.mtime
     if entry.source is None:
-        archive.addfile(info)
+        target.write(header_of(info))
         return
     found = entry.source.lstat()
     _TYPES.get(stat.S_IFMT(entry.mode), _special)(info, entry.source)
@@ -131,12 +147,29 @@ def _add(archive: tarfile.TarFile, entry: LayerEntry, first_of: dict[tuple[int, 
         if first != entry.path:
             info.type, info.linkname = tarfile.LNKTYPE, first
     if info.type != tarfile.REGTYPE:
-        archive.addfile(info)
+        target.write(header_of(info))
         return
     info.size = found.st_size
     info.pax_headers = _xattrs(entry.source)
-    with entry.source.open("rb") as content:
-        archive.addfile(info, content)
+    target.write(header_of(info))
+    content = _pieces(entry.source, info.size)
+    if entry.deflated is not None and isinstance(target, GzipPacker):
+        target.splice(content, gzip_member(entry.deflated))
+    else:
+        for piece in content:
+            target.write(piece)
+    target.write(padding(info.size))
+
+
+def _pieces(source: Path, size: int) -> Iterator[bytes]:
+    with source.open("rb", buffering=0) as reader:
+        left = size
+        while left:
+            piece = reader.read(min(left, _COPIED_AT_ONCE))
+            if not piece:
+                raise PlatformError(f"{source} became shorter while its layer was written")
+            left -= len(piece)
+            yield piece
 
 
 def _regular(_info: tarfile.TarInfo, _source: Path) -> None:

@@ -5,6 +5,7 @@ never a part. A write survives the death of the writing process; a folder store 
 that it survives a power cut within the operating system's write-back time.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -22,6 +23,8 @@ from fleetwide.settings import Settings
 MAX_KEY_BYTES = 1000
 KEY_PATTERN = re.compile(r"[A-Za-z0-9._@+=:-]+(/[A-Za-z0-9._@+=:-]+)*")
 TEMPORARY_FOLDER = ".tmp"
+OBJECT_MODE = 0o600
+"""What ``mkstemp`` gives all other objects of a folder."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class ObjectStore(Protocol):
     def put_bytes(self, key: str, data: bytes) -> None: ...
 
     def put_file(self, key: str, path: Path) -> None: ...
+
+    def move_file(self, key: str, path: Path) -> None:
+        """Like ``put_file``, but ``path`` is gone afterwards; on one disk nothing is copied."""
+        ...
 
     def get_bytes(self, key: str) -> bytes: ...
 
@@ -95,6 +102,21 @@ class FolderStore:
     def put_file(self, key: str, path: Path) -> None:
         with path.open("rb") as source, self._replacing(key) as file:
             shutil.copyfileobj(source, file, 1 << 20)
+
+    def move_file(self, key: str, path: Path) -> None:
+        target = self._path(key)
+        with self._reached(key):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.chmod(OBJECT_MODE)
+            try:
+                path.replace(target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+            else:
+                return
+        self.put_file(key, path)
+        path.unlink()
 
     def get_bytes(self, key: str) -> bytes:
         with self._translated(key):

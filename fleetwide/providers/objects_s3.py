@@ -57,6 +57,10 @@ class S3Store:
         with self._translated(key):
             self._client.upload_file(str(path), self._bucket, self._full(key))
 
+    def move_file(self, key: str, path: Path) -> None:
+        self.put_file(key, path)
+        path.unlink()
+
     def get_bytes(self, key: str) -> bytes:
         with self._translated(key):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key))

@@ -1,27 +1,48 @@
 """Containers that nobody waits for any more: evidence kept, container removed."""
 
+from fleetwide.containers.company import CONTAINER_LABEL
+from fleetwide.containers.masks import Masker
 from fleetwide.containers.outcome import Outcome, classify, stopped_before_start
-from fleetwide.models.containers import AttemptKey, EndReason
+from fleetwide.models.containers import AttemptKey
+from fleetwide.models.task_states import EndReason
 from fleetwide.providers.attempt_logs import LogWriter
 from fleetwide.providers.attempt_results import ended, load_result, save_result
-from fleetwide.providers.docker import ContainerHost, ListedContainer
+from fleetwide.providers.companion_orphans import held_secrets, salvage_companion
+from fleetwide.providers.engine import ContainerEngine, ListedContainer
 from fleetwide.providers.objects import ObjectStore
 
 
 def salvage(
-    host: ContainerHost, store: ObjectStore, found: ListedContainer, attempt: AttemptKey
+    host: ContainerEngine,
+    store: ObjectStore,
+    found: ListedContainer,
+    attempt: AttemptKey,
+    *,
+    reason: EndReason = EndReason.KILLED,
 ) -> None:
-    """Stop the container if it runs, store its log and result unless known, remove it."""
-    if load_result(store, attempt) is None and found.status != "created":
-        _keep_evidence(host, store, found, attempt)
-    elif found.status == "created":
-        outcome = stopped_before_start(EndReason.KILLED)
-        save_result(store, ended(attempt, host.host_id, outcome, None))
+    """Stop the container if it runs, store its log and result unless known, remove it.
+
+    ``reason`` is why it is not waited for; a lost one is lost, however it ended by itself.
+    """
+    name = found.labels.get(CONTAINER_LABEL)
+    if name is not None:
+        salvage_companion(host, store, found, attempt, name)
+        return
+    if load_result(store, attempt) is None:
+        if found.status == "created":
+            outcome = stopped_before_start(reason)
+            save_result(store, ended(attempt, host.host_id, outcome, None))
+        else:
+            _keep_evidence(host, store, found, attempt, reason)
     host.remove(found.id)
 
 
 def _keep_evidence(
-    host: ContainerHost, store: ObjectStore, found: ListedContainer, attempt: AttemptKey
+    host: ContainerEngine,
+    store: ObjectStore,
+    found: ListedContainer,
+    attempt: AttemptKey,
+    reason: EndReason,
 ) -> None:
     runs = found.status != "exited"
     if runs:
@@ -30,7 +51,8 @@ def _keep_evidence(
     state = host.inspect(found.id)
     if state is None:
         return
-    outcome: Outcome = classify(state, EndReason.KILLED if runs else None, log.tail())
+    ended_by_us = runs or reason is EndReason.LOST
+    outcome: Outcome = classify(state, reason if ended_by_us else None, log.tail())
     result = ended(attempt, host.host_id, outcome, state).model_copy(
         update={"log_key": attempt.log_key(), "last_lines": log.tail()}
     )
@@ -38,13 +60,20 @@ def _keep_evidence(
 
 
 def _store_log(
-    host: ContainerHost, store: ObjectStore, container: str, attempt: AttemptKey
+    host: ContainerEngine, store: ObjectStore, container: str, attempt: AttemptKey
 ) -> LogWriter:
     log = LogWriter(store, attempt.log_key())
+    secrets = held_secrets(host, attempt)
+    if secrets is None:
+        log.withhold()
+        log.flush()
+        return log
+    masker = Masker(secrets)
     stream = host.follow(container)
     try:
         for piece in host.read(stream):
-            log.write(piece)
+            log.write(masker.feed(piece))
+        log.write(masker.end())
     finally:
         stream.close()
     log.flush()

@@ -1,5 +1,6 @@
 """Bring the entries of a payload together, and onto a base with its own links and folders."""
 
+import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ def fitted(entries: Iterable[LayerEntry], base: Path) -> list[LayerEntry]:
 class _Fitting:
     def __init__(self, base: RootTree) -> None:
         self._base = base
+        self._root = str(base.root)
         self._places: dict[str, str] = {}
 
     def fit(self, entry: LayerEntry) -> list[LayerEntry]:
@@ -38,30 +40,41 @@ class _Fitting:
         parent, _, name = entry.path.rpartition("/")
         above = self._places.get(parent, parent)
         place = f"{above}/{name}" if above else name
-        there = self._base.root / place
+        looks = self._look(place)
         if not entry.is_folder:
-            if there.is_dir() and not there.is_symlink():
+            if looks is not None and stat.S_ISDIR(looks.st_mode):
                 raise ArtifactRejected(
                     f"the payload has a file or link at /{place}, where the base has a folder"
                 )
-            return [replace(entry, path=place)]
-        found = self._base.resolved(f"/{place}") if there.is_symlink() else None
-        if found is not None and (self._base.root / found.lstrip("/")).is_dir():
-            place = found.strip("/")
+            return [_moved(entry, place)]
+        if looks is not None and stat.S_ISLNK(looks.st_mode):
+            found = self._base.resolved(f"/{place}")
+            if found is not None and (self._base.root / found.lstrip("/")).is_dir():
+                place = found.strip("/")
         self._places[entry.path] = place
         return self._folders(place, entry)
+
+    def _look(self, place: str) -> os.stat_result | None:
+        """What the base has there, links not followed."""
+        try:
+            return os.lstat(f"{self._root}/{place}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def _folders(self, place: str, entry: LayerEntry) -> list[LayerEntry]:
         parts = place.split("/") if place else []
         paths = ["/".join(parts[: number + 1]) for number in range(len(parts))]
-        return [self._as_on_base(replace(entry, path=path)) for path in paths]
+        return [self._as_on_base(_moved(entry, path)) for path in paths]
 
     def _as_on_base(self, entry: LayerEntry) -> LayerEntry:
-        there = self._base.root / entry.path
-        if there.is_symlink() or not there.is_dir():
+        looks = self._look(entry.path)
+        if looks is None or not stat.S_ISDIR(looks.st_mode):
             return entry
-        looks = there.stat()
         return replace(entry, mode=looks.st_mode, uid=looks.st_uid, gid=looks.st_gid)
+
+
+def _moved(entry: LayerEntry, place: str) -> LayerEntry:
+    return entry if entry.path == place else replace(entry, path=place)
 
 
 def merged(below: Iterable[LayerEntry], above: Iterable[LayerEntry]) -> list[LayerEntry]:

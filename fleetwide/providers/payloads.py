@@ -15,6 +15,7 @@ from fleetwide.models.bakery import ArtifactType
 from fleetwide.models.bakes import DependencyKind, ResolvedBake
 from fleetwide.models.baseos import Target
 from fleetwide.providers.debs import install_debs, read_deb
+from fleetwide.providers.installed_wheels import install_wheels
 from fleetwide.providers.layers import LayerEntry, plain_entries
 from fleetwide.providers.named_files import NamedFile, files_of_type
 from fleetwide.providers.overlay import changed_entries
@@ -25,7 +26,7 @@ from fleetwide.providers.recipe_files import recipe_entries
 from fleetwide.providers.script_limits import ScriptLimits
 from fleetwide.providers.sdists import BuildPlace, build_sdist
 from fleetwide.providers.tarballs import unpack_tarball
-from fleetwide.providers.wheels import Wheel, inspect_wheels, install_wheels, python_of
+from fleetwide.providers.wheels import Wheel, inspect_wheels, python_of
 from fleetwide.providers.zips import unpack_zip
 
 # Files of an application carry no time of the base, so that their layer fits every base. It is
@@ -140,8 +141,8 @@ def _from_tarball(bench: _Bench) -> Payload:
 def _from_zip(bench: _Bench) -> Payload:
     [file] = bench.inputs.of_kind(ArtifactType.ZIP)
     root = f"/opt/{bench.inputs.bake.spec.name}"
-    unpack_zip(file.path, file.name, bench.staging, root, bench.progress)
-    return Payload(plain_entries(bench.staging, APP_EPOCH))
+    deflated = unpack_zip(file.path, file.name, bench.staging, root, bench.progress)
+    return Payload(plain_entries(bench.staging, APP_EPOCH, deflated))
 
 
 def _from_binaries(bench: _Bench) -> Payload:
@@ -172,15 +173,19 @@ def _from_python(bench: _Bench) -> Payload:
     brought = inspect_wheels(needed, python, links, bench.progress)
     wanted = inspect_wheels(given, python, links, bench.progress)
     place = BuildPlace(bench.trees, python, [*brought, *wanted], inputs.limits)
+    built: list[Wheel] = []
     for number, sdist in enumerate(inputs.of_kind(ArtifactType.SDIST)):
-        built = build_sdist(sdist, place, bench.workdir / f"sdist-{number}", bench.progress)
-        wanted += inspect_wheels([built], python, links, bench.progress)
-    wheels = _running(wanted, brought, python)
+        made = build_sdist(sdist, place, bench.workdir / f"sdist-{number}", bench.progress)
+        built += inspect_wheels([made], python, links, bench.progress)
+    wheels = _running([*wanted, *built], brought, python)
     bench.staging.mkdir()
-    install_wheels(wheels, python, bench.staging, bench.progress)
+    deflated = install_wheels(wheels, python, bench.staging, bench.progress)
+    # A key names the bytes of a wheel that was given, but not of one that was built for it.
+    own = {wheel.path for wheel in built}
+    pinned = {path: one for path, one in deflated.items() if one.archive not in own}
     packages = {wheel.metadata.name: str(wheel.metadata.version) for wheel in wheels}
     version = ".".join(map(str, python.version))
-    return Payload(plain_entries(bench.staging, APP_EPOCH), packages, version)
+    return Payload(plain_entries(bench.staging, APP_EPOCH, pinned), packages, version)
 
 
 def _running(

@@ -33,6 +33,21 @@ def create_private(path: Path, data: bytes) -> None:
         Path(name).unlink()
 
 
+def replace_private(path: Path, data: bytes) -> None:
+    """Put a file of mode 0600 in the place of the one that may be there, at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
 def read_private(path: Path, field: str) -> bytes:
     """The bytes of a file that only its owner may read.
 

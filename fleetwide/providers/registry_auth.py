@@ -20,7 +20,7 @@ MARGIN = 30.0
 """Seconds before its end from which on a token is not used any more."""
 _CHALLENGE = re.compile(r"\s*bearer\s+(.*)", re.IGNORECASE)
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
-_RESOURCE = re.compile(r"/v2/(.+)/(?:manifests|blobs|tags|referrers)/")
+_RESOURCE = re.compile(r"/v2/(.+)/(?:manifests|blobs|tags|referrers|_preheat)/")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from fleetwide.store import (
     registry_tags,
 )
 from fleetwide.store.registry_repositories import id_of
+from fleetwide.store.registry_tables import BlobRow
 from fleetwide.store.session import Store
 
 BY = "import"
@@ -113,30 +114,44 @@ class _OneRepository:
         return parsed
 
     async def _take(self, parsed: ParsedManifest, tags: Sequence[str]) -> None:
-        sizes = await self._blob_sizes(parsed)
-        await asyncio.to_thread(self._record, parsed, sizes, tags)
+        await self._take_blobs([blob.digest for blob in parsed.blobs])
+        await asyncio.to_thread(self._record, parsed, tags)
         self._seen.add(parsed.digest)
 
-    async def _blob_sizes(self, parsed: ParsedManifest) -> dict[str, int]:
-        """Bytes of each blob that the index does not have yet, as Distribution says."""
-        digests = [blob.digest for blob in parsed.blobs]
+    async def _take_blobs(self, digests: Sequence[str]) -> None:
+        """Let the blobs belong to the repository that Distribution has there."""
         unknown = await asyncio.to_thread(self._reading, self._unknown_blobs, digests)
+        elsewhere = await asyncio.to_thread(self._reading, _known, unknown)
+        sizes = await self._sizes(unknown)
+        await asyncio.to_thread(self._admit, sizes)
+        self.report.blobs += len(sizes)
+        # Garbage collection may have removed one after Distribution was asked: from now on it
+        # keeps what is there, so what is there now is the truth.
+        lost = await self._lost(elsewhere)
+        await asyncio.to_thread(self._forget, lost)
+        _refuse(lost)
+
+    async def _sizes(self, digests: Sequence[str]) -> dict[str, int]:
+        """Bytes of each blob, as Distribution says."""
+        found = await self._asked(digests)
+        _refuse([digest for digest, size in found.items() if size is None])
+        return {digest: size for digest, size in found.items() if size is not None}
+
+    async def _lost(self, digests: Sequence[str]) -> list[str]:
+        return [digest for digest, size in (await self._asked(digests)).items() if size is None]
+
+    async def _asked(self, digests: Sequence[str]) -> dict[str, int | None]:
         limit = asyncio.Semaphore(ASKED_AT_ONCE)
 
         async def size(digest: str) -> int | None:
             async with limit:
                 return await self.backend.blob_size(self.name, digest)
 
-        sizes = await asyncio.gather(*(size(digest) for digest in unknown))
-        found = dict(zip(unknown, sizes, strict=True))
-        lost = [digest for digest, bytes_ in found.items() if bytes_ is None]
-        if lost:
-            raise _Unreadable(f"blob {lost[0]} is missing (of {len(lost)})")
-        return {digest: bytes_ for digest, bytes_ in found.items() if bytes_ is not None}
+        sizes = await asyncio.gather(*(size(digest) for digest in digests))
+        return dict(zip(digests, sizes, strict=True))
 
-    def _record(self, parsed: ParsedManifest, sizes: dict[str, int], tags: Sequence[str]) -> None:
+    def _record(self, parsed: ParsedManifest, tags: Sequence[str]) -> None:
         now = datetime.now(UTC)
-        self._admit(sizes, now)
         with self.store.write() as session:
             row = registry_repositories.ensure(session, self.name, by=BY, now=now)
             row = registry_repositories.lock_live(session, row)
@@ -146,21 +161,27 @@ class _OneRepository:
             if new or free:
                 push = registry_manifests.Push(by=BY, at=now, tags=free)
                 registry_manifests.record(session, row, parsed, push)
-        self.report.blobs += len(sizes)
         self.report.manifests += len(new)
 
-    def _admit(self, sizes: dict[str, int], now: datetime) -> None:
-        """Let the blobs belong to the repository.
-
-        In a transaction of its own: the manifest holds those that were known before as well, and
-        blobs are locked in the order of their digests.
+    def _admit(self, sizes: dict[str, int]) -> None:
+        """In a transaction of its own: the manifest holds those that were known before as well,
+        and blobs are locked in the order of their digests.
         """
+        now = datetime.now(UTC)
         with self.store.write() as session:
             row = registry_repositories.ensure(session, self.name, by=BY, now=now)
             for digest in sorted(sizes):
                 registry_blobs.admit(
                     session, row, digest, sizes[digest], now=now, lease_until=now + LEASE
                 )
+
+    def _forget(self, digests: Sequence[str]) -> None:
+        """Undo ``_admit``: the next import asks for each again."""
+        for digest in digests:
+            with self.store.write() as session:
+                row = registry_repositories.require(session, self.name)
+                now = datetime.now(UTC)
+                registry_blobs.remove_membership(session, row, digest, now=now)
 
     def _is_known(self, session: Session, tag: str) -> bool:
         row = registry_repositories.find(session, self.name)
@@ -179,3 +200,13 @@ class _OneRepository:
     def _reading(self, question: Callable[[Session, Subject], Answer], subject: Subject) -> Answer:
         with self.store.read() as session:
             return question(session, subject)
+
+
+def _known(session: Session, digests: Sequence[str]) -> list[str]:
+    """Those of ``digests`` that the index knows, of whatever repository."""
+    return [digest for digest in digests if session.get(BlobRow, digest) is not None]
+
+
+def _refuse(lost: Sequence[str]) -> None:
+    if lost:
+        raise _Unreadable(f"blob {lost[0]} is missing (of {len(lost)})")

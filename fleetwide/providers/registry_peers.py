@@ -1,11 +1,12 @@
 """Hosts that fetch blobs from one another, and a mirror on loopback for a host's own Docker."""
 
+import hmac
 import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,10 +16,12 @@ import httpx2
 from fleetwide.errors import RegistryUnavailable
 from fleetwide.providers.blob_cache import BlobCache
 from fleetwide.providers.distribution import Manifest
+from fleetwide.providers.registry_shares import Shares
 from fleetwide.registry.names import is_digest
-from fleetwide.registry.preheat import is_peer_token, peer_token
+from fleetwide.registry.sharing import Together, is_peer_token, peer_proof, peer_token
 
 SCHEME = "Fleetwide "
+PREHEAT, PROOF = "Fleetwide-Preheat", "Fleetwide-Proof"
 SOCKET_SECONDS = 30.0
 PEER_TIMEOUT = httpx2.Timeout(15.0, connect=3.0)
 LEAST_SECONDS, LEAST_RATE = 30.0, 256 * 1024
@@ -31,6 +34,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = SOCKET_SECONDS
+    proof = ""
+    """That this server takes part in a pre-heat, where it has to show that."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
         pass
@@ -56,6 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(size))
+        if self.proof:
+            self.send_header(PROOF, self.proof)
         self.end_headers()
 
 
@@ -80,21 +87,23 @@ def _serving(address: tuple[str, int], handler: type[_Handler]) -> Iterator[int]
 
 
 @contextmanager
-def peer_server(cache: BlobCache, address: tuple[str, int], secret: str) -> Iterator[int]:
-    """Serve the cache's blobs (``/blobs/DIGEST``) to who knows the fleet's secret; the port."""
+def peer_server(cache: BlobCache, address: tuple[str, int], shares: Shares) -> Iterator[int]:
+    """Serve blobs of pre-heats (``/blobs/DIGEST``) to the hosts that take part; the port."""
 
     class Peer(_Handler):
         def do_GET(self) -> None:
             digest = self.path.removeprefix("/blobs/")
-            header = self.headers.get("Authorization", "")
-            token = header.removeprefix(SCHEME)
+            token = self.headers.get("Authorization", "").removeprefix(SCHEME)
             if not is_digest(digest):
                 self.refuse(HTTPStatus.NOT_FOUND)
-            elif not is_peer_token(secret, digest, token, time.time()):
+                return
+            secret = shares.secret(self.headers.get(PREHEAT, ""), digest)
+            if secret is None or not is_peer_token(secret, digest, token, time.time()):
                 self.refuse(HTTPStatus.FORBIDDEN)
             elif (path := cache.find(digest)) is None:
                 self.refuse(HTTPStatus.NOT_FOUND)
             else:
+                self.proof = peer_proof(secret, digest, token)
                 self.send_file(path)
 
     with _serving(address, Peer) as port:
@@ -135,26 +144,32 @@ def loopback_mirror(cache: BlobCache, manifests: Mapping[str, Manifest]) -> Iter
 
 @dataclass(frozen=True)
 class Peer:
-    """Another host that serves blobs."""
+    """Another host of the same pre-heat."""
 
     url: str
-    secret: str
+    together: Together
+    secret: bytes = field(repr=False)
 
     @contextmanager
     def stream(self, digest: str, size: int) -> Iterator[Iterator[bytes]]:
         """A blob's bytes in pieces; the caller checks them.
 
         Raises:
-            RegistryUnavailable: the peer does not have it, does not answer, or is too slow.
+            RegistryUnavailable: the peer does not have it, takes no part in the pre-heat, does not
+                answer, or is too slow.
         """
-        token = f"{SCHEME}{peer_token(self.secret, digest, time.time())}"
+        token = peer_token(self.secret, digest, time.time())
+        headers = {"Authorization": f"{SCHEME}{token}", PREHEAT: self.together.mark}
         url = f"{self.url.rstrip('/')}/blobs/{digest}"
         try:
             with httpx2.stream(
-                "GET", url, headers={"Authorization": token}, timeout=PEER_TIMEOUT, trust_env=False
+                "GET", url, headers=headers, timeout=PEER_TIMEOUT, trust_env=False
             ) as got:
                 if got.status_code != HTTPStatus.OK:
                     raise RegistryUnavailable(f"peer {self.url} answered {got.status_code}")
+                proof = peer_proof(self.secret, digest, token)
+                if not hmac.compare_digest(got.headers.get(PROOF, ""), proof):
+                    raise RegistryUnavailable(f"peer {self.url} takes no part in this pre-heat")
                 yield _in_time(got.iter_raw(1024 * 1024), size, self.url)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise RegistryUnavailable(f"peer {self.url} does not answer: {error}") from error

@@ -29,6 +29,12 @@ BROKEN = "fleetwide-broken"
 MAX_LINK_BYTES = 200
 SLEEP_SECONDS = 1.0
 
+Heard = Callable[[], None]
+
+
+def unheard() -> None:
+    """For whoever need not be told that a listing goes on."""
+
 
 @dataclass(frozen=True)
 class StoredBlob:
@@ -61,47 +67,62 @@ class RegistryStorage:
     """Distribution's storage.
 
     Every method raises ``ObjectStoreUnavailable`` when it does not answer; what is not there
-    counts as removed.
+    counts as removed. ``heard`` is called while names are listed that have to be sorted first: a
+    bucket gives a thousand a request.
     """
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
 
-    def repositories(self, after: str = "") -> Iterator[str]:
+    def repositories(self, after: str = "", heard: Heard = unheard) -> Iterator[str]:
         """Names of repositories, folder by folder, from behind ``after`` on.
 
         The order is that of the paths' parts, which is not that of the names as text.
         """
-        yield from self._walk((), tuple(after.split("/")) if after else ())
+        yield from self._walk((), tuple(after.split("/")) if after else (), heard)
 
-    def _walk(self, at: tuple[str, ...], after: tuple[str, ...]) -> Iterator[str]:
-        names = self._tree.folders("/".join((REPOSITORIES, *at)))
+    def _walk(self, at: tuple[str, ...], after: tuple[str, ...], heard: Heard) -> Iterator[str]:
+        names = self._folders("/".join((REPOSITORIES, *at)), heard)
         if at > after and any(part in names for part in PARTS) and _is_name("/".join(at)):
             yield "/".join(at)
         for name in names:
             child = (*at, name)
             if not name.startswith("_") and child >= after[: len(child)]:
-                yield from self._walk(child, after)
+                yield from self._walk(child, after, heard)
 
-    def layers(self, repository: str) -> Iterator[str]:
-        """Digests of the blobs that Distribution serves in a repository."""
-        yield from self._linked(f"{_folder(repository)}/_layers/sha256")
+    def _folders(self, path: str, heard: Heard) -> list[str]:
+        found = []
+        for name in self._tree.folders(path):
+            found.append(name)
+            heard()
+        return sorted(found)
 
-    def revisions(self, repository: str) -> Iterator[str]:
+    def layers(self, repository: str, after: str = "") -> Iterator[str]:
+        """Digests of the blobs that Distribution serves in a repository, from behind ``after``."""
+        yield from self._linked(f"{_folder(repository)}/_layers/sha256", after)
+
+    def revisions(self, repository: str, after: str = "") -> Iterator[str]:
         """Digests of the manifests that Distribution serves in a repository, with their bytes."""
-        for digest in self._linked(f"{_folder(repository)}/_manifests/revisions/sha256"):
+        for digest in self._linked(f"{_folder(repository)}/_manifests/revisions/sha256", after):
             if self.blob(digest) is not None:
                 yield digest
 
-    def _linked(self, folder: str) -> Iterator[str]:
-        """A deleted link leaves its folder behind, so each is looked at."""
-        for name in self._tree.folders(folder):
-            if is_digest(PREFIX + name) and self._tree.stat(f"{folder}/{name}/link"):
-                yield PREFIX + name
+    def _linked(self, folder: str, after: str) -> Iterator[str]:
+        """A deleted link leaves its folder behind, so files are listed."""
+        for digest, file, _ in self._of_digests(folder, after and f"{hex_of(after)}/link"):
+            if file == "link":
+                yield digest
 
-    def tags(self, repository: str) -> Iterator[StoredTag]:
-        for name in self._tree.folders(f"{_folder(repository)}/_manifests/tags"):
-            found = self.tag(repository, name)
+    def _of_digests(self, folder: str, after: str) -> Iterator[tuple[str, str, Entry]]:
+        for path, entry in self._tree.files(folder, after):
+            name, _, file = path.partition("/")
+            if is_digest(PREFIX + name):
+                yield PREFIX + name, file, entry
+
+    def tags(self, repository: str, after: str = "", heard: Heard = unheard) -> Iterator[StoredTag]:
+        """What tags mean at Distribution, by name from behind ``after``."""
+        for name in self._folders(f"{_folder(repository)}/_manifests/tags", heard):
+            found = self.tag(repository, name) if name > after else None
             if found is not None:
                 yield found
 
@@ -118,9 +139,9 @@ class RegistryStorage:
 
     def blobs(self, prefix: str) -> Iterator[StoredBlob]:
         """All bytes whose digest begins with the two digits of ``prefix``."""
-        for name in self._tree.folders(f"{BLOBS}/{prefix}"):
-            if is_digest(PREFIX + name) and (entry := self.blob(PREFIX + name)):
-                yield StoredBlob(PREFIX + name, entry.size, entry.modified_at)
+        for digest, file, entry in self._of_digests(f"{BLOBS}/{prefix}", ""):
+            if file == "data":
+                yield StoredBlob(digest, entry.size, entry.modified_at)
 
     def blob(self, digest: str) -> Entry | None:
         """Size and age of a digest's bytes; None where there are none."""
@@ -179,16 +200,16 @@ class RegistryStorage:
         self._tree.remove(_data(digest))
         self._tree.remove_empty(f"{BLOBS}/{hex_of(digest)[:2]}/{hex_of(digest)}")
 
-    def set_aside(self, digest: str) -> None:
-        """Take wrong bytes out of Distribution's sight, so that the next upload brings right ones.
+    def keep_aside(self, digest: str) -> None:
+        """Have wrong bytes out of Distribution's sight too, before they are removed.
 
-        As long as some lie there, Distribution drops what is uploaded under the digest.
+        As long as some lie in their place, Distribution drops what is uploaded under the digest.
         """
         if self.blob(digest) is not None:
-            self._tree.move(_data(digest), f"{BROKEN}/{hex_of(digest)}")
+            self._tree.copy(_data(digest), f"{BROKEN}/{hex_of(digest)}")
 
     def uploads(self, repository: str) -> Iterator[StoredUpload]:
-        for name in self._tree.folders(f"{_folder(repository)}/_uploads"):
+        for name in sorted(self._tree.folders(f"{_folder(repository)}/_uploads")):
             folder = f"{_folder(repository)}/_uploads/{name}"
             known = [self._tree.stat(f"{folder}/{file}") for file in ("startedat", "data")]
             times = [one.modified_at for one in known if one is not None]
@@ -200,6 +221,11 @@ class RegistryStorage:
         folder = f"{_folder(upload.repository)}/_uploads/{upload.id}"
         self._tree.discard(f"{folder}/data")
         self._tree.remove_folder(folder)
+
+    def is_empty(self, repository: str) -> bool:
+        """Whether a repository has no file any more."""
+        parts = (f"{_folder(repository)}/{part}" for part in PARTS)
+        return all(next(self._tree.files(part), None) is None for part in parts)
 
     def remove_if_empty(self, repository: str) -> bool:
         """Remove the folders of a repository that has no file any more; whether they are gone."""

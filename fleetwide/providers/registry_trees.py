@@ -33,8 +33,15 @@ class Entry:
 class Tree(Protocol):
     """Every method raises ``ObjectStoreUnavailable`` when the storage does not answer."""
 
-    def folders(self, path: str) -> list[str]:
-        """Names of the folders in a folder, in order."""
+    def folders(self, path: str) -> Iterator[str]:
+        """Names of the folders in a folder, in whatever order, as they are found."""
+        ...
+
+    def files(self, path: str, after: str = "") -> Iterator[tuple[str, Entry]]:
+        """All files below a folder, by their paths in it, from behind ``after``, as they are found.
+
+        They come in the order of their paths as text.
+        """
         ...
 
     def stat(self, path: str) -> Entry | None: ...
@@ -47,7 +54,9 @@ class Tree(Protocol):
         """Put a file in place at once; an error of ``chunks`` leaves nothing behind."""
         ...
 
-    def move(self, path: str, target: str) -> None: ...
+    def copy(self, path: str, target: str) -> None:
+        """Have the bytes of a file in another place too; they are not read for it."""
+        ...
 
     def remove(self, path: str) -> None: ...
 
@@ -70,11 +79,27 @@ class FolderTree:
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
 
-    def folders(self, path: str) -> list[str]:
+    def folders(self, path: str) -> Iterator[str]:
+        return (name for name, is_folder in self._listed(path) if is_folder)
+
+    def files(self, path: str, after: str = "") -> Iterator[tuple[str, Entry]]:
+        # A folder stands where its files do: by its name with a slash.
+        names = sorted(f"{name}/" if is_folder else name for name, is_folder in self._listed(path))
+        for name in names:
+            if not name.endswith("/"):
+                if name > after and (entry := self.stat(f"{path}/{name}")):
+                    yield name, entry
+            elif name >= after[: len(name)]:
+                behind = after[len(name) :] if after.startswith(name) else ""
+                for inner, entry in self.files(f"{path}/{name[:-1]}", behind):
+                    yield name + inner, entry
+
+    def _listed(self, path: str) -> list[tuple[str, bool]]:
+        """Names in a folder, each with whether it is a folder."""
         with self._translated(path):
             try:
                 with os.scandir(self._root / path) as found:
-                    return sorted(one.name for one in found if one.is_dir(follow_symlinks=False))
+                    return [(one.name, one.is_dir(follow_symlinks=False)) for one in found]
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
@@ -112,10 +137,12 @@ class FolderTree:
                 Path(name).unlink(missing_ok=True)
                 raise
 
-    def move(self, path: str, target: str) -> None:
+    def copy(self, path: str, target: str) -> None:
+        place = self._root / target
         with self._translated(path):
-            (self._root / target).parent.mkdir(parents=True, exist_ok=True)
-            (self._root / path).replace(self._root / target)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.unlink(missing_ok=True)
+            place.hardlink_to(self._root / path)
 
     def remove(self, path: str) -> None:
         with self._translated(path):
@@ -190,17 +217,31 @@ class S3Tree:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
-    def folders(self, path: str) -> list[str]:
-        full = f"{self._prefix}{path.rstrip('/')}/" if path else self._prefix
+    def folders(self, path: str) -> Iterator[str]:
+        full = self._folder(path)
         with self._translated(path):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=full, Delimiter="/"
             )
-            return sorted(
-                one.get("Prefix", "").removeprefix(full).rstrip("/")
-                for page in pages
-                for one in page.get("CommonPrefixes", [])
+            for page in pages:
+                for one in page.get("CommonPrefixes", []):
+                    yield one.get("Prefix", "").removeprefix(full).rstrip("/")
+
+    def files(self, path: str, after: str = "") -> Iterator[tuple[str, Entry]]:
+        """A thousand a request, with all that is asked of each."""
+        full = self._folder(path)
+        with self._translated(path):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=full, StartAfter=full + after
             )
+            for page in pages:
+                for one in page.get("Contents", []):
+                    assert "LastModified" in one
+                    name = one.get("Key", "").removeprefix(full)
+                    yield name, Entry(one.get("Size", 0), one["LastModified"])
+
+    def _folder(self, path: str) -> str:
+        return f"{self._prefix}{path.rstrip('/')}/" if path else self._prefix
 
     def stat(self, path: str) -> Entry | None:
         with self._translated(path):
@@ -231,12 +272,11 @@ class S3Tree:
             with self._translated(path):
                 self._client.upload_fileobj(spooled, self._bucket, self._prefix + path)
 
-    def move(self, path: str, target: str) -> None:
+    def copy(self, path: str, target: str) -> None:
         with self._translated(path):
             source: dict[str, str] = {"Bucket": self._bucket, "Key": self._prefix + path}
             # Copies in parts where the object is larger than one copy may be.
             self._client.copy(source, self._bucket, self._prefix + target)  # type: ignore[arg-type]
-        self.remove(path)
 
     def remove(self, path: str) -> None:
         with self._translated(path):

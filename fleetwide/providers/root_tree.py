@@ -76,6 +76,15 @@ class RootTree:
         with os.fdopen(self._open(path, os.O_WRONLY | os.O_TRUNC), "wb") as writer:
             writer.write(content)
 
+    @contextmanager
+    def opened(self, path: str, flags: int) -> Iterator[int]:
+        """A descriptor of what lies at ``path``, links followed inside the tree."""
+        descriptor = self._open(path, flags)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
     def exists(self, path: str) -> bool:
         """Whether there is anything at ``path``, links followed inside the tree."""
         try:
@@ -83,6 +92,18 @@ class RootTree:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
+
+    def stamp(self, path: str) -> tuple[int, ...] | None:
+        """What tells one state of a file from another; None when there is no such file."""
+        try:
+            descriptor = self._open(path, os.O_PATH)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            found = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def resolved(self, path: str) -> str | None:
         """Where ``path`` leads inside the tree, links followed; None when it leads to nothing."""

@@ -11,13 +11,14 @@ from fleetwide.bakery.build_systems import BuildSystem, build_system
 from fleetwide.bakery.requirements import PythonPlatform
 from fleetwide.errors import ArtifactRejected, BuildFailed
 from fleetwide.providers import build_backend
+from fleetwide.providers.installed_wheels import install_wheels
 from fleetwide.providers.named_files import NamedFile
 from fleetwide.providers.overlay import BaseOverlay
 from fleetwide.providers.progress import Progress, Throttled
 from fleetwide.providers.root_tree import RootTree
 from fleetwide.providers.script_limits import ScriptLimits, bounded
 from fleetwide.providers.tarballs import open_tar, unpack_tarball
-from fleetwide.providers.wheels import INTERPRETER, Wheel, install_wheels
+from fleetwide.providers.wheels import INTERPRETER, Wheel
 
 MAX_TEXT_BYTES = 1024 * 1024
 TOLD_LINES = 12

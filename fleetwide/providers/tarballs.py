@@ -1,10 +1,12 @@
 """Unpack a tarball from a stranger into a staging folder, entry by checked entry."""
 
 import lzma
+import os
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -12,7 +14,7 @@ from fleetwide.bakery.entries import Budget, checked_link, checked_path, refused
 from fleetwide.errors import ArtifactRejected
 from fleetwide.providers.progress import Progress, Throttled
 from fleetwide.providers.read_ahead import ReadAhead, gunzipped, unxzed
-from fleetwide.providers.unpacking import BoundedReader, StagedTree
+from fleetwide.providers.unpacking import PIECE_BYTES, BoundedReader, StagedTree
 
 # tarfile reads a PAX header in one piece: a bound keeps a bomb out of memory.
 MAX_PIECE = 4 * 1024 * 1024
@@ -109,10 +111,29 @@ class _Unpacker:
         self._tree.folder(path)
 
     def _file(self, member: tarfile.TarInfo, path: str) -> None:
-        content = self._archive.extractfile(member)
-        assert content is not None
-        target = self._tree.file(path, content, self._progress)
-        target.chmod(0o755 if member.mode & 0o111 else 0o644)
+        with self._tree.create(path) as writer:
+            os.fchmod(writer.fileno(), 0o755 if member.mode & 0o111 else 0o644)
+            for piece in self._content(member):
+                writer.write(piece)
+                self._progress(f"unpacking {self._name}", None)
+
+    def _content(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        """Read straight from the archive, which stands at the content already."""
+        if member.issparse():
+            content = self._archive.extractfile(member)
+            assert content is not None
+            yield from iter(partial(content.read, PIECE_BYTES), b"")
+            return
+        plain = self._archive.fileobj
+        assert plain is not None
+        plain.seek(member.offset_data)
+        left = member.size
+        while left:
+            piece = plain.read(min(left, PIECE_BYTES))
+            if not piece:
+                raise tarfile.ReadError("unexpected end of data")
+            left -= len(piece)
+            yield piece
 
     def _link(self, member: tarfile.TarInfo, path: str) -> None:
         self._tree.link(path, checked_link(path, member.linkname, self._root, self._name))

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Lock, Thread
 from typing import Generic, TypeVar
@@ -16,13 +17,18 @@ class Ticker(Generic[Item]):
 
     An item is first visited when it is a whole interval old, so short work is never visited. The
     thread lives only while there is something to watch. A failing visit is logged and tried again
-    at the next tick.
+    at the next tick. With more than one thread a slow visit holds up no other item; an item is
+    never visited twice at a time.
     """
 
-    def __init__(self, name: str, visit: Callable[[Item], None], interval: float = 1.0) -> None:
+    def __init__(
+        self, name: str, visit: Callable[[Item], None], interval: float = 1.0, *, threads: int = 1
+    ) -> None:
         self._name = name
         self._visit = visit
         self._interval = interval
+        self._threads = threads
+        self._busy: set[int] = set()
         self._lock = Lock()
         self._next: dict[int, tuple[float, Item]] = {}
         self._count = 0
@@ -48,16 +54,29 @@ class Ticker(Generic[Item]):
             return self._count
 
     def _run(self) -> None:
-        while (pause := self._tick()) is not None:
+        if self._threads == 1:
+            self._tick_on(self._visit_one)
+            return
+        with ThreadPoolExecutor(self._threads, self._name) as pool:
+            self._tick_on(lambda number, item: pool.submit(self._visit_one, number, item))
+
+    def _tick_on(self, visit: Callable[[int, Item], object]) -> None:
+        while (pause := self._tick(visit)) is not None:
             time.sleep(pause)
 
-    def _tick(self) -> float | None:
+    def _visit_one(self, number: int, item: Item) -> None:
+        try:
+            self._visit(item)
+        except Exception:
+            _log.warning("a visit of the %s thread failed", self._name, exc_info=True)
+        finally:
+            with self._lock:
+                self._busy.discard(number)
+
+    def _tick(self, visit: Callable[[int, Item], object]) -> float | None:
         """Visit what is due; answers the seconds until the next is, None when all are gone."""
-        for item in self._take_due():
-            try:
-                self._visit(item)
-            except Exception:
-                _log.warning("a visit of the %s thread failed", self._name, exc_info=True)
+        for number, item in self._take_due().items():
+            visit(number, item)
         with self._lock:
             if not self._next:
                 self._thread = None
@@ -66,11 +85,13 @@ class Ticker(Generic[Item]):
             # Items of about the same age share a wake-up.
             return max(self._interval / 10, soonest - time.monotonic())
 
-    def _take_due(self) -> list[Item]:
+    def _take_due(self) -> dict[int, Item]:
         now = time.monotonic()
         with self._lock:
             due = {number: item for number, (when, item) in self._next.items() if when <= now}
             self._next.update(
                 (number, (now + self._interval, item)) for number, item in due.items()
             )
-        return list(due.values())
+            due = {number: item for number, item in due.items() if number not in self._busy}
+            self._busy.update(due)
+        return due

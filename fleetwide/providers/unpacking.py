@@ -52,7 +52,7 @@ class StagedTree:
 
     def __init__(self, root: Path, archive: str) -> None:
         self.root = root
-        self._archive = archive
+        self.archive = archive
 
     def place(self, path: str) -> Path:
         """Where ``path`` goes: its parents are made and are no links, an old link is gone."""
@@ -74,28 +74,31 @@ class StagedTree:
                 continue
             if not stat.S_ISDIR(mode):
                 raise ArtifactRejected(
-                    f"{self._archive}: entry {path!r} passes through {part!r}, which is no folder"
+                    f"{self.archive}: entry {path!r} passes through {part!r}, which is no folder"
                 )
         return Path(folder, last)
 
     def folder(self, path: str) -> None:
         target = self.place(path)
         if target.exists() and not target.is_dir():
-            raise refused(self._archive, path, "the name of a file before it")
+            raise refused(self.archive, path, "the name of a file before it")
         target.mkdir(exist_ok=True)
+
+    def create(self, path: str) -> BinaryIO:
+        """A new regular file for writing; it has no particular mode yet."""
+        target = self._inside(path)
+        try:
+            return target.open("xb")
+        except FileExistsError:
+            return self._free(path).open("xb")
 
     def file(self, path: str, content: IO[bytes], progress: Progress) -> Path:
         """Write a regular file; answers its place, where it has no particular mode yet."""
-        target = self._inside(path)
-        try:
-            writer = target.open("xb")
-        except FileExistsError:
-            writer = self._free(path).open("xb")
-        with writer:
+        with self.create(path) as writer:
             while piece := content.read(PIECE_BYTES):
                 writer.write(piece)
-                progress(f"unpacking {self._archive}", None)
-        return target
+                progress(f"unpacking {self.archive}", None)
+        return self.root / path
 
     def link(self, path: str, target: str) -> None:
         self._free(path).symlink_to(target)
@@ -105,17 +108,17 @@ class StagedTree:
         existing = self.place(source)
         if not stat.S_ISREG(existing.lstat().st_mode if existing.exists() else 0):
             raise refused(
-                self._archive, path, f"a hard link to {source!r}, which is no file before it"
+                self.archive, path, f"a hard link to {source!r}, which is no file before it"
             )
         target = self._free(path)
         if not os.path.lexists(existing):
-            raise refused(self._archive, path, "a hard link to itself")
+            raise refused(self.archive, path, "a hard link to itself")
         os.link(existing, target)
 
     def _free(self, path: str) -> Path:
         target = self.place(path)
         if target.is_dir():
-            raise refused(self._archive, path, "the name of a folder before it")
+            raise refused(self.archive, path, "the name of a folder before it")
         target.unlink(missing_ok=True)
         return target
 
@@ -130,6 +133,6 @@ class StagedTree:
                 reached = os.path.realpath(path)
                 if reached != real and not reached.startswith(f"{real}/"):
                     raise ArtifactRejected(
-                        f"{self._archive}: entry {str(path.relative_to(self.root))!r} "
+                        f"{self.archive}: entry {str(path.relative_to(self.root))!r} "
                         "is a link that leaves the tree"
                     )

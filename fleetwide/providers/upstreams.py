@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
@@ -84,8 +85,12 @@ class Upstreams:
         """A manifest, checked against its digest; raises what ``resolve`` raises."""
         return self._client(origin).get_manifest(ImageReference(origin.repository, digest=digest))
 
-    def fetch(self, origin: Origin, repository: str, digest: str) -> None:
+    def fetch(
+        self, origin: Origin, repository: str, digest: str, admit: Callable[[int], None]
+    ) -> None:
         """Let Distribution have a blob; returns when it does, whoever fetched it.
+
+        ``admit`` is given its size in bytes before any travels; what it raises ends the fetch.
 
         Raises:
             NotFound: the upstream does not have it.
@@ -96,18 +101,21 @@ class Upstreams:
             time.sleep(LOOK_SECONDS)
         try:
             if not target.has_blob(digest):
-                self._copy(origin, target, digest)
+                self._copy(origin, target, digest, admit)
         finally:
             with self._store.write() as session:
                 registry_replicas.release(session, repository, digest, self._owner)
 
-    def _copy(self, origin: Origin, target: Place, digest: str) -> None:
+    def _copy(
+        self, origin: Origin, target: Place, digest: str, admit: Callable[[int], None]
+    ) -> None:
         source = Place(self._client(origin), origin.repository)
         size = source.registry.blob_size(source.repository, digest)
         if size is None:
             raise NotFound(
                 f"{source.repository} has no blob {digest} at {source.registry.base_url}"
             )
+        admit(size)
         renewed = time.monotonic()
 
         def renew(_phrase: str, _fraction: float | None) -> None:

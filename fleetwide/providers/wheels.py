@@ -1,4 +1,4 @@
-"""Install wheels into a staging folder for the Python of a base; no network, no pip."""
+"""Check wheels, and that they fit the Python of a base; no network, no pip."""
 
 import re
 import zipfile
@@ -6,11 +6,9 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 
-from installer import install
-from installer.destinations import SchemeDictionaryDestination
 from installer.sources import WheelFile
 from packaging.metadata import Metadata
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
@@ -20,12 +18,12 @@ from fleetwide.baseos.control_files import installed_packages
 from fleetwide.errors import ArtifactRejected
 from fleetwide.models.baseos import Architecture
 from fleetwide.providers.named_files import NamedFile
-from fleetwide.providers.progress import Progress, meanwhile, span
-from fleetwide.providers.recorded_wheels import RecordedWheel
+from fleetwide.providers.progress import Progress
 from fleetwide.providers.root_tree import RootTree
 from fleetwide.providers.zips import checked_entries, open_zip
 
 INTERPRETER = "/usr/bin/python3"
+DPKG_STATUS = "/var/lib/dpkg/status"
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def python_of(
 
     Raises ``ArtifactRejected`` when there is none.
     """
-    installed = {**installed_packages(_status(rootfs)), **(added or {})}
+    installed = {**_installed(rootfs), **(added or {})}
     minor = _linked_minor(rootfs) or _packaged_minor(added or {})
     if minor is None:
         raise ArtifactRejected(
@@ -60,9 +58,17 @@ def python_of(
     )
 
 
-def _status(rootfs: Path) -> str:
+def _installed(rootfs: Path) -> Mapping[str, str]:
+    """The distribution packages of a base, to their version; each state of a base is read once."""
     with RootTree(rootfs) as files:
-        return files.text("/var/lib/dpkg/status")
+        found = files.stamp(DPKG_STATUS)
+        return _parsed(rootfs, found) if found is not None else {}
+
+
+@lru_cache(maxsize=32)
+def _parsed(rootfs: Path, _stamp: tuple[int, ...]) -> Mapping[str, str]:
+    with RootTree(rootfs) as files:
+        return installed_packages(files.text(DPKG_STATUS))
 
 
 def _linked_minor(rootfs: Path) -> int | None:
@@ -112,24 +118,6 @@ def read_wheels(wheels: Sequence[NamedFile], python: PythonPlatform, folder: Pat
     return found
 
 
-def install_wheels(
-    wheels: Sequence[Wheel], python: PythonPlatform, staging: Path, progress: Progress
-) -> None:
-    """Install ``wheels`` below ``staging`` as on the base.
-
-    The packages go where Debian and Ubuntu keep local ones of this very Python version: it is on
-    ``sys.path`` before the distribution's own, compiled modules match it, and dpkg never touches
-    it. Console scripts go to ``/usr/local/bin`` and run ``/usr/bin/python3``.
-
-    Raises ``ArtifactRejected`` for a file that is not as its wheel's record says, or that two
-    wheels bring.
-    """
-    for number, wheel in enumerate(wheels):
-        part = span(progress, number / len(wheels), (number + 1) / len(wheels))
-        install = partial(_install, wheel.path, python, staging)
-        meanwhile(part, f"installing {wheel.path.name}", install)
-
-
 def _read(path: Path, python: PythonPlatform) -> Wheel:
     """Check the name and the metadata of a wheel, which lies under its own name."""
     with _unsound(path.name):
@@ -161,31 +149,3 @@ def _unsound(name: str) -> Iterator[None]:
     except ExceptionGroup as error:
         words = "; ".join(map(str, error.exceptions))
         raise ArtifactRejected(f"{name} is not a sound wheel: {words}") from error
-
-
-def _install(path: Path, python: PythonPlatform, staging: Path) -> None:
-    short = ".".join(map(str, python.version))
-    packages = f"/usr/local/lib/python{short}/dist-packages"
-    destination = SchemeDictionaryDestination(
-        {
-            "purelib": packages,
-            "platlib": packages,
-            "headers": f"/usr/local/include/python{short}",
-            "scripts": "/usr/local/bin",
-            "data": "/usr/local",
-        },
-        interpreter=INTERPRETER,
-        script_kind="posix",
-        destdir=str(staging),
-    )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            wheel = RecordedWheel(archive)
-            install(wheel, destination, additional_metadata={"INSTALLER": b"fleetwide"})
-    except FileExistsError as error:
-        inside = str(error).removeprefix("File already exists: ").removeprefix(str(staging))
-        raise ArtifactRejected(f"{path.name} has {inside}, as another wheel does") from error
-    except ValueError as error:
-        raise ArtifactRejected(f"{path.name} cannot be installed: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ArtifactRejected(f"{path.name} is not a sound wheel: {error}") from error

@@ -1,17 +1,21 @@
 """Unpack a zip from a stranger into a staging folder, entry by checked entry."""
 
+import os
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from fleetwide.bakery.entries import Budget, checked_link, checked_path, refused, refused_kind
 from fleetwide.errors import ArtifactRejected
+from fleetwide.providers.deflated import DeflatedFiles, EntryReader
 from fleetwide.providers.progress import Progress, Throttled
+from fleetwide.providers.side_by_side import SideBySide, side_by_side
 from fleetwide.providers.unpacking import BoundedReader, StagedTree
 
 # zipfile reads the whole directory of an archive; this much lists some 200,000 entries.
@@ -33,22 +37,30 @@ _ENCRYPTED = 0x1
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
-def unpack_zip(source: Path, name: str, staging: Path, root: str, progress: Progress) -> None:
+def unpack_zip(
+    source: Path, name: str, staging: Path, root: str, progress: Progress
+) -> DeflatedFiles:
     """Unpack ``source`` into ``staging`` + ``root``, by the rules of ``unpack_tarball``.
 
-    Raises ``ArtifactRejected`` besides for encrypted entries, names that stand there twice, and an
-    archive that unpacks to far more than its own size.
+    Answers which of its files lie in it deflated. Raises ``ArtifactRejected`` besides for encrypted
+    entries, names that stand there twice, and an archive that unpacks to far more than its size.
     """
-    tree = staging / root.lstrip("/")
+    tree = staging.absolute() / root.lstrip("/")
     tree.mkdir(parents=True)
-    told = Throttled(progress)
+    tell = partial(Throttled(progress), f"unpacking {name}", None)
     staged = StagedTree(tree, name)
-    with open_zip(source, name) as archive:
+    with (
+        open_zip(source, name) as archive,
+        EntryReader(source) as entries,
+        side_by_side("zip", tell) as writes,
+    ):
+        unpacker = _Unpacker(archive, entries, writes, staged, root)
         for entry, path in checked_entries(archive, name, source.stat().st_size):
-            told(f"unpacking {name}", None)
+            tell()
             if path:
-                _Unpacker(archive, staged, root, name, told).add(entry, path)
+                unpacker.add(entry, path)
     staged.check_links()
+    return unpacker.deflated
 
 
 @contextmanager
@@ -91,14 +103,22 @@ def checked_entries(
 
 
 class _Unpacker:
+    """Puts entries at their places in their order; files are filled side by side."""
+
     def __init__(
-        self, archive: zipfile.ZipFile, tree: StagedTree, root: str, name: str, progress: Progress
+        self,
+        archive: zipfile.ZipFile,
+        entries: EntryReader,
+        writes: SideBySide,
+        tree: StagedTree,
+        root: str,
     ) -> None:
+        self.deflated: DeflatedFiles = {}
         self._archive = archive
+        self._entries = entries
+        self._writes = writes
         self._tree = tree
         self._root = root
-        self._name = name
-        self._progress = progress
 
     def add(self, entry: zipfile.ZipInfo, path: str) -> None:
         mode = entry.external_attr >> 16 if entry.create_system == _UNIX else 0
@@ -108,16 +128,28 @@ class _Unpacker:
         elif kind == stat.S_IFLNK:
             self._link(entry, path)
         elif kind in (0, stat.S_IFREG):
-            with self._archive.open(entry) as content:
-                target = self._tree.file(path, content, self._progress)
-            target.chmod(0o755 if mode & 0o111 else 0o644)
+            writer = self._tree.create(path)
+            os.fchmod(writer.fileno(), 0o755 if mode & 0o111 else 0o644)
+            self._writes.start(partial(self._fill, entry, writer, f"{self._tree.root}/{path}"))
         else:
-            raise refused_kind(self._name, entry.filename, "member of an unknown kind")
+            raise refused_kind(self._tree.archive, entry.filename, "member of an unknown kind")
+
+    def _fill(self, entry: zipfile.ZipInfo, writer: BinaryIO, place: str) -> None:
+        def take(piece: bytes | bytearray) -> None:
+            if self._writes.stopped:
+                raise EOFError("nobody waits for the rest")
+            writer.write(piece)
+
+        with writer:
+            deflated = self._entries.unpack(entry, take)
+        if deflated is not None:
+            self.deflated[place] = deflated
 
     def _link(self, entry: zipfile.ZipInfo, path: str) -> None:
+        name = self._tree.archive
         if entry.file_size > MAX_LINK_BYTES:
-            raise refused(self._name, entry.filename, "a link that is too long")
+            raise refused(name, entry.filename, "a link that is too long")
         target = self._archive.read(entry).decode(errors="surrogateescape")
         if "\0" in target:
-            raise refused(self._name, entry.filename, "a link with a zero byte")
-        self._tree.link(path, checked_link(path, target, self._root, self._name))
+            raise refused(name, entry.filename, "a link with a zero byte")
+        self._tree.link(path, checked_link(path, target, self._root, name))

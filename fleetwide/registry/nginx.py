@@ -40,6 +40,13 @@ be read has no path, and may not be led to one."""
 RETRY_SECONDS = 5
 """What clients are told to wait when a part behind nginx does not answer."""
 
+UPSTREAM_IDLE_SECONDS = 60
+"""How long nginx keeps a connection to a server behind it that nobody uses. The servers keep theirs
+longer: on one that a server is closing a push would be lost, since only reads could be sent twice.
+"""
+CONNECTIONS = 32_768
+"""Of one worker of nginx: of ten thousand clients each takes one here and one behind."""
+
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
@@ -124,8 +131,9 @@ daemon off;
 {user}worker_processes {plan.workers};
 pid "{plan.folder}/nginx.pid";
 error_log stderr warn;
+worker_rlimit_nofile {2 * CONNECTIONS};
 events {{
-    worker_connections 4096;
+    worker_connections {CONNECTIONS};
 }}
 http {{"""
 
@@ -149,6 +157,8 @@ def _http(plan: NginxPlan) -> list[str]:
         "    https https;",
         "}",
     ]
+    length = "$content_length$http_transfer_encoding"
+    lines += [f"map {length} $is_large {{ default 1; '' 0; '~^[0-9]{{1,6}}$' 0; }}"]
     for variable, column in (("$fault_code", 0), ("$fault_message", 1)):
         lines += [f"map $status {variable} {{", f'    default "{_FAULTS[503][column]}";']
         lines += [f'    {status} "{fault[column]}";' for status, fault in _FAULTS.items()]
@@ -162,7 +172,8 @@ def _http(plan: NginxPlan) -> list[str]:
 def _upstream(name: str, addresses: Sequence[str], keepalive: int) -> list[str]:
     # A lone server is asked again at once: shutting it out for some seconds helps nobody.
     servers = [f"    server {address} max_fails=0;" for address in addresses]
-    return [f"upstream {name} {{", *servers, f"    keepalive {keepalive};", "}"]
+    kept = [f"    keepalive {keepalive};", f"    keepalive_timeout {UPSTREAM_IDLE_SECONDS}s;"]
+    return [f"upstream {name} {{", *servers, *kept, "}"]
 
 
 def _server(plan: NginxPlan) -> list[str]:
@@ -194,7 +205,6 @@ proxy_connect_timeout 5s;
 proxy_send_timeout 300s;
 proxy_read_timeout 900s;
 proxy_next_upstream off;
-proxy_request_buffering off;
 proxy_buffer_size 32k;
 proxy_buffers 8 32k;
 proxy_busy_buffers_size 64k;
@@ -211,15 +221,32 @@ error_page 403 500 502 503 504 =503 {FAULT};
 """
 
 
-_GATEWAY = """\
-location / {
+# An answer that comes before nginx has read the body makes nginx close the connection without a
+# word of it in the answer, and the client's next request is lost. So a body is either read before
+# anything is asked, or the answer says that the connection ends.
+_GATEWAY = f"""\
+location / {{
+    client_body_buffer_size 128k;
     proxy_pass http://gateway;
-}
-location ~ ^/v2/.+/blobs/uploads/?$ {
-    # Some clients send a whole blob along with POST: the gateway answers without reading it.
+}}
+location ~ ^/v2/.+/blobs/uploads/?$ {{
     client_max_body_size 0;
+    error_page 418 = @whole;
+    error_page 500 502 503 504 =503 {FAULT};
+    if ($is_large) {{
+        return 418;
+    }}
+    # The gateway takes a whole blob of up to six digits of bytes along with POST.
+    client_body_buffer_size 1m;
     proxy_pass http://gateway;
-}
+}}
+location @whole {{
+    # A larger one the gateway declines unread.
+    client_max_body_size 0;
+    keepalive_timeout 0;
+    proxy_request_buffering off;
+    proxy_pass http://gateway;
+}}
 """
 
 _UPLOADS = f"""\
@@ -237,6 +264,7 @@ location ~ "^/v2/(?<repository>[a-z0-9][a-z0-9._/-]*)/blobs/uploads/(?<upload>[\
     # A full disk or a lost store is no answer of the specification's; clients try 503 again.
     proxy_intercept_errors on;
     client_max_body_size 0;
+    proxy_request_buffering off;
     proxy_set_header Connection "";
     proxy_set_header Host $http_host;
     proxy_set_header X-Forwarded-Proto $front_scheme;
@@ -266,6 +294,7 @@ _FAULT = f"""\
 location = {FAULT} {{
     internal;
     client_max_body_size 0;
+    keepalive_timeout 0;
     default_type application/json;
     add_header Retry-After $fault_wait always;
     return 200 '{{"errors":[{{"code":"$fault_code","message":"$fault_message","detail":null}}]}}';

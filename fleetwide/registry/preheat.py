@@ -1,9 +1,7 @@
-"""Who fetches an image from whom, and how a host shows that it may; pure."""
+"""Who fetches an image from whom; pure."""
 
 import hashlib
-import hmac
 import math
-import re
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +9,15 @@ from dataclasses import dataclass
 from fleetwide.errors import Conflict, InvalidInput
 from fleetwide.models.registry_preheat import PreheatSpec
 
-TOKEN_SECONDS = 300
-"""How long a token serves; the clocks of two hosts may differ by as much."""
-_TOKEN = re.compile(r"([0-9]{1,12})\.([0-9a-f]{64})")
+RUN_EVENTS = 20_000
+"""Events in a run's history from which on the pre-heat goes on in a new one; Temporal ends one
+with 51,200."""
+AT_A_TIME = 500
+"""Hosts that have begun and are not done; Temporal lets 2,000 activities of a workflow wait."""
+MAX_PEERS = 1000
+"""Warm hosts that others are sent to; more would serve no one sooner."""
+MAX_CHOSEN = 20_000
+"""Hosts of one pre-heat: their names have to fit into one message of Temporal's."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,20 @@ class Spread:
     a few times, however many hosts there are.
     """
 
-    def __init__(self, hosts: Iterable[str], *, seeds: int, fan_out: int) -> None:
+    def __init__(
+        self, hosts: Iterable[str], *, seeds: int, fan_out: int, peers: Iterable[str] = ()
+    ) -> None:
         self.waiting = deque(hosts)
         self._seeds = seeds
         self._fan_out = fan_out
         self._seeding = 0
         self._busy: Counter[str] = Counter()
-        self._peers: dict[str, None] = {}
+        self._peers = dict.fromkeys(peers)
+
+    @property
+    def peers(self) -> list[str]:
+        """Who serves others."""
+        return list(self._peers)
 
     def next(self) -> Step | None:
         """The next that may begin; None while everybody who could serve it is busy."""
@@ -60,7 +71,7 @@ class Spread:
             self._seeding -= 1
         else:
             self._busy[step.peer] -= 1
-        if serves is not None:
+        if serves is not None and len(self._peers) < MAX_PEERS:
             self._peers[serves] = None
 
     def distrust(self, peer: str) -> None:
@@ -78,7 +89,7 @@ def choose_hosts(
 
     Raises:
         InvalidInput: a host that is named is not active.
-        Conflict: none is left.
+        Conflict: none is left, or too many are.
     """
     missing = sorted(set(spec.hosts) - set(active))
     if missing:
@@ -92,7 +103,13 @@ def choose_hosts(
     if not fitting:
         raise Conflict("no host that takes work has these labels", hint="fleetwide host list")
     ordered = sorted(fitting, key=lambda host: hashlib.sha256(f"{digest} {host}".encode()).digest())
-    return ordered[: math.ceil(len(ordered) * spec.fraction)]
+    chosen = ordered[: math.ceil(len(ordered) * spec.fraction)]
+    if len(chosen) > MAX_CHOSEN:
+        raise Conflict(
+            f"{len(chosen)} hosts fit, and one pre-heat takes {MAX_CHOSEN}",
+            hint="choose some of them by --label or --fraction, and the rest by another pre-heat",
+        )
+    return chosen
 
 
 def platform_of(manifests: Sequence[Mapping[str, object]], architecture: str) -> str | None:
@@ -106,22 +123,3 @@ def platform_of(manifests: Sequence[Mapping[str, object]], architecture: str) ->
         ):
             return str(entry["digest"])
     return None
-
-
-def peer_token(secret: str, digest: str, now: float) -> str:
-    """What a host shows a peer to get a blob: it knows the fleet's secret. ``now`` in seconds."""
-    until = f"{int(now) + TOKEN_SECONDS}"
-    return f"{until}.{_sign(secret, digest, until)}"
-
-
-def is_peer_token(secret: str, digest: str, token: str, now: float) -> bool:
-    """Whether ``token`` was made for this digest by who knows the secret, and not long ago."""
-    match = _TOKEN.fullmatch(token)
-    if match is None:
-        return False
-    right = hmac.compare_digest(match[2], _sign(secret, digest, match[1]))
-    return right and now <= int(match[1]) <= now + 2 * TOKEN_SECONDS
-
-
-def _sign(secret: str, digest: str, until: str) -> str:
-    return hmac.new(secret.encode(), f"blob {digest} {until}".encode(), hashlib.sha256).hexdigest()

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from fleetwide.errors import InvalidInput
-from fleetwide.models.containers import IMAGE_PATTERN
+from fleetwide.models.launching import IMAGE_PATTERN
 
 MAX_REPOSITORY_LENGTH = 200
 

@@ -8,6 +8,10 @@ from fleetwide.models.registry_regions import RegistryRegions, Upstream
 from fleetwide.registry.tag_rules import matches_any
 
 MAX_MANIFESTS = 20_000
+SET_REGIONS = (
+    "let FLEETWIDE_REGISTRY_REGIONS name a file of regions for the API and for "
+    "fleetwide worker replication; docs/guides/registry-regions.md says what stands in it"
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,33 @@ def regions_of(regions: RegistryRegions, repository: str) -> list[str]:
         return []
     speaking = [rule for rule in regions.rules if matches_any(rule.repositories, repository)]
     return sorted({name for rule in speaking for name in rule.regions})
+
+
+def chosen_regions(
+    regions: RegistryRegions, repository: str, asked: Iterable[str] = ()
+) -> list[str]:
+    """Where an image is to be copied now: where somebody asks for, else where the rules say.
+
+    Raises:
+        InvalidInput: there is no such region, none at all, or no rule speaks of the repository.
+    """
+    known = ", ".join(sorted(regions.regions))
+    if not known:
+        raise InvalidInput.for_field(
+            "regions", "this registry knows of no other region", hint=SET_REGIONS
+        )
+    names = list(dict.fromkeys(asked)) or regions_of(regions, repository)
+    if unknown := sorted(set(names) - set(regions.regions)):
+        raise InvalidInput.for_field(
+            "regions", f"there is no region {unknown[0]}", hint=f"the file of regions has {known}"
+        )
+    if not names:
+        raise InvalidInput.for_field(
+            "regions",
+            f"no rule says where {repository} is copied to",
+            hint=f"fleetwide registry replicate {repository}:TAG --region NAME, of {known}",
+        )
+    return names
 
 
 def upstream_of(regions: RegistryRegions, repository: str) -> tuple[Upstream, str] | None:

@@ -50,6 +50,8 @@ class Access:
 
 
 CATALOG_ACCESS = Access(REGISTRY, CATALOG, frozenset({Action.ALL.value}))
+ADMINISTRATION = Access(REGISTRY, "admin", frozenset({Action.ALL.value}))
+"""Accounts, quotas and upkeep, by the API. No client of the registry itself asks for it."""
 
 
 def parse_scopes(texts: Iterable[str]) -> list[Access]:
@@ -122,11 +124,28 @@ def allowed(wanted: Iterable[Access], grants: Sequence[Grant], *, catalog: bool)
             asked = _ALL if Action.ALL.value in scope.actions else scope.actions
             actions = asked & actions_on(grants, scope.name)
         else:
-            listed = catalog and (scope.type, scope.name) == (REGISTRY, CATALOG)
-            actions = scope.actions & CATALOG_ACCESS.actions if listed else frozenset()
+            actions = scope.actions & _of_registry(scope, grants, catalog=catalog)
         if actions:
             found.append(Access(scope.type, scope.name, actions))
     return found
+
+
+def _of_registry(scope: Access, grants: Sequence[Grant], *, catalog: bool) -> frozenset[str]:
+    """What may be done with a thing that is no repository."""
+    thing = (scope.type, scope.name)
+    if catalog and thing == (REGISTRY, CATALOG):
+        return CATALOG_ACCESS.actions
+    if administers(grants) and thing == (REGISTRY, ADMINISTRATION.name):
+        return ADMINISTRATION.actions
+    return frozenset()
+
+
+def administers(grants: Iterable[Grant]) -> bool:
+    """Whether the grants are those of who runs the registry: ``*`` on all repositories.
+
+    The three actions by name are not enough: a builder has them.
+    """
+    return any(one.repositories == "*" and Action.ALL in one.actions for one in grants)
 
 
 def allows(held: Iterable[Access], wanted: Access) -> bool:

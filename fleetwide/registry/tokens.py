@@ -40,6 +40,8 @@ class Claims:
     access: tuple[Access, ...]
     expires_at: float
     """Unix seconds, without the leeway."""
+    kid: str
+    """The key that signed it."""
     generation: str = ""
     """Of a refresh token: which secret of the account it stands for."""
 
@@ -95,9 +97,9 @@ def verify_refresh(ring: KeyRing, token: str, *, now: datetime) -> Claims:
 
 
 def _read(ring: KeyRing, token: str, use: str, now: datetime) -> Claims:
-    found = _decoded(ring, token)
+    found, kid = _decoded(ring, token)
     try:
-        claims = _parsed(found)
+        claims = _parsed(found, kid)
         begins = max(float(found["nbf"]), float(found["iat"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidToken("the token's claims are malformed") from error
@@ -110,17 +112,17 @@ def _read(ring: KeyRing, token: str, use: str, now: datetime) -> Claims:
     return claims
 
 
-def _decoded(ring: KeyRing, token: str) -> dict[str, Any]:
+def _decoded(ring: KeyRing, token: str) -> tuple[dict[str, Any], str]:
     if len(token) > MAX_TOKEN:
         raise InvalidToken("the token is too long")
     try:
-        key = ring.accepted[jwt.get_unverified_header(token)["kid"]]
+        kid = jwt.get_unverified_header(token)["kid"]
         found: dict[str, Any] = jwt.decode(
-            token, key, [_ALGORITHM], _options(), audience=SERVICE, issuer=SERVICE
+            token, ring.accepted[kid], [_ALGORITHM], _options(), audience=SERVICE, issuer=SERVICE
         )
     except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidToken("the token is not one of this registry") from error
-    return found
+    return found, kid
 
 
 def _options() -> Any:
@@ -128,13 +130,13 @@ def _options() -> Any:
     return {"require": _NEEDED, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
 
 
-def _parsed(found: dict[str, Any]) -> Claims:
+def _parsed(found: dict[str, Any], kid: str) -> Claims:
     access = tuple(
         Access(str(one["type"]), str(one["name"]), frozenset(map(str, one["actions"])))
         for one in found.get("access", ())
     )
     caller = Caller(str(found["sub"]), AccountKind(found["kind"]))
-    return Claims(caller, access, float(found["exp"]), str(found.get("generation", "")))
+    return Claims(caller, access, float(found["exp"]), kid, str(found.get("generation", "")))
 
 
 def _check_times(begins: float, ends: float, moment: float) -> None:

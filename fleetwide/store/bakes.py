@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from fleetwide.bakery.bases import base_of, split_base
-from fleetwide.bakery.distribution import missing_of
+from fleetwide.bakery.distribution import lacks_ami, missing_of
 from fleetwide.bakery.images import check_labels
 from fleetwide.bakery.keys import (
     bake_document,
@@ -91,7 +91,11 @@ def with_dependencies(
     cached = images.by_key(session, keyed.bake_key)
     reusable = None if cached else _reusable(session, keyed)
     missing = missing_of(cached, keyed.spec.ami) if cached else None
-    return keyed.model_copy(update={"cached": cached, "missing": missing, "reusable": reusable})
+    found = keyed.model_copy(update={"cached": cached, "missing": missing, "reusable": reusable})
+    if cached is None or not (found.spec.rebake or lacks_ami(found)):
+        return found  # of nothing, or a cached answer, which must be quick
+    digests = images.digests_of_key(session, found.bake_key)
+    return found.model_copy(update={"known_digests": digests})
 
 
 def inputs_of(bake: ResolvedBake) -> dict[str, object]:

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Integer, func
+from sqlalchemy import Integer, exists, func
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from fleetwide.containers.retries import next_attempt
 from fleetwide.models.base import Waiting
 from fleetwide.models.batch import Child, ChildState
-from fleetwide.models.containers import (
-    RETRY_BUDGET,
-    EndReason,
-    RetryBudget,
-    TaskState,
-)
+from fleetwide.models.retries import Lineage, RetryPolicy
+from fleetwide.models.task_states import EndReason, TaskState
+from fleetwide.store import archive
 from fleetwide.store.tables import AttemptRow, JobRow
 
 
@@ -40,8 +39,11 @@ def counts(session: Session, job: JobRow) -> dict[ChildState, int]:
 
 def total_attempts(session: Session, job: JobRow) -> int:
     """Attempts of all children together."""
-    query = select(func.count()).where(AttemptRow.job_id == job.id)
-    return session.exec(query).one()
+    count = session.exec(select(func.count()).where(AttemptRow.job_id == job.id)).one()
+    if job.finished_at is not None and job.id is not None:
+        # In the middle of a move both have some, and the archive all.
+        return max(count, archive.count_attempts(session, job.id))
+    return count
 
 
 def oldest_wait(session: Session, job: JobRow) -> Waiting | None:
@@ -73,9 +75,9 @@ def child_state(job: JobRow, row: AttemptRow) -> ChildState:
 def _will_retry(job: JobRow, row: AttemptRow, reason: EndReason) -> bool:
     if job.finished_at is not None:
         return False
-    budget = RETRY_BUDGET[reason]
-    retries = int(job.spec.get("retry", {}).get("retries", 0))
-    return budget is RetryBudget.SYSTEM or (budget is RetryBudget.USER and row.attempt <= retries)
+    policy = RetryPolicy.model_validate(job.spec.get("retry", {}))
+    spent = Lineage.model_validate(row.lineage).spent
+    return next_attempt(reason, policy, spent, row.exit_code) is not None
 
 
 def _newest(session: Session, job: JobRow, first: int, last: int) -> Sequence[AttemptRow]:
@@ -90,7 +92,11 @@ def _newest(session: Session, job: JobRow, first: int, last: int) -> Sequence[At
         newest,
         (col(AttemptRow.index) == newest.c.index) & (col(AttemptRow.attempt) == newest.c.attempt),
     )
-    return session.exec(query.where(AttemptRow.job_id == job.id)).all()
+    rows = session.exec(query.where(AttemptRow.job_id == job.id)).all()
+    if job.finished_at is None or job.id is None:
+        return rows
+    archived = {row.index: row for row in archive.attempts(session, job.id, first, last)}
+    return list((archived | {row.index: row for row in rows}).values())
 
 
 def _child(job: JobRow, index: int, row: AttemptRow | None) -> Child:
@@ -105,3 +111,21 @@ def _child(job: JobRow, index: int, row: AttemptRow | None) -> Child:
         reason=EndReason(row.reason) if row.reason else None,
         host_id=row.host_id,
     )
+
+
+def between_attempts(session: Session, job_id: int) -> int:
+    """Children whose last attempt has ended, and whose next one has no row yet."""
+    later = aliased(AttemptRow)
+    query = select(AttemptRow, JobRow).join(JobRow, col(AttemptRow.job_id) == JobRow.id)
+    query = query.where(
+        AttemptRow.job_id == job_id,
+        AttemptRow.state == TaskState.FINISHED,
+        col(AttemptRow.reason).not_in([EndReason.NORMAL, EndReason.KILLED]),
+        ~exists().where(
+            col(later.job_id) == job_id,
+            col(later.index) == AttemptRow.index,
+            col(later.attempt) == AttemptRow.attempt + 1,
+        ),
+    )
+    rows = session.exec(query).all()
+    return sum(child_state(job, row) is ChildState.RETRYING for row, job in rows)

@@ -33,6 +33,12 @@ def by_digest(session: Session, digest: str) -> ImageRow | None:
     return session.get(ImageRow, known.bake_key) if known else None
 
 
+def digests_of_key(session: Session, bake_key: str) -> list[str]:
+    """Every manifest that the image of a bake key has, or had."""
+    query = select(ImageDigestRow.digest).where(col(ImageDigestRow.bake_key) == bake_key)
+    return sorted(session.connection().execute(query).scalars())
+
+
 def rebaseable(session: Session, content_key: str) -> BakedImage | None:
     """The newest image of the same content whose layer fits another base too."""
     query = select(ImageRow).where(ImageRow.content_key == content_key)

@@ -2,34 +2,61 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from fleetwide.containers.host_times import Run, fitted
+from fleetwide.containers.transitions import is_forward
 from fleetwide.models.containers import (
     AttemptKey,
     AttemptRequest,
     AttemptResult,
-    EndReason,
     FinishJob,
     JobHeader,
-    TaskState,
 )
-from fleetwide.store import events
+from fleetwide.models.evictions import AttemptKill
+from fleetwide.models.hosts import ContainerReport
+from fleetwide.models.task_states import EndReason, TaskState
+from fleetwide.store import archive, attempt_states, events, host_quality
+from fleetwide.store import labels as labels_store
+from fleetwide.store.attempt_states import Change, Outcome
 from fleetwide.store.tables import AttemptRow, JobRow, WaiterRow
 
+NOTHING_HELD = {"reserved": False, "waiting": None, "preempt_at": None}
 
-def find(session: Session, workflow_id: str, run_id: str | None = None) -> JobRow | None:
-    """The job of one run, or of the newest run when ``run_id`` is not given."""
+
+def find(
+    session: Session, workflow_id: str, run_id: str | None = None, *, lock: bool = False
+) -> JobRow | None:
+    """The job of one run, or of the newest run when ``run_id`` is not given.
+
+    One from the archive is not part of the session: it is over, and does not change. With ``lock``
+    whoever wants to lock the row as well waits until the transaction ends.
+    """
     query = select(JobRow).where(JobRow.workflow_id == workflow_id)
     if run_id is not None:
         query = query.where(JobRow.run_id == run_id)
-    return session.exec(query.order_by(col(JobRow.id).desc()).limit(1)).first()
+    if lock:
+        query = query.with_for_update(key_share=True)
+    row = session.exec(query.order_by(col(JobRow.id).desc()).limit(1)).first()
+    return row or archive.find(session, workflow_id, run_id)
 
 
-def ensure(session: Session, header: JobHeader, image: str, *, now: datetime) -> JobRow:
-    """The job's row, inserted on the first call."""
-    row = find(session, header.workflow_id, header.run_id)
+def ensure(
+    session: Session,
+    header: JobHeader,
+    image: str,
+    *,
+    now: datetime,
+    extra_images: dict[str, str] | None = None,
+) -> JobRow:
+    """The job's row, inserted on the first call; the images are pinned by digest.
+
+    It is locked: attempts are added and the job is closed one after the other.
+    """
+    row = find(session, header.workflow_id, header.run_id, lock=True)
     if row is not None:
         return row
     row = JobRow(
@@ -40,21 +67,38 @@ def ensure(session: Session, header: JobHeader, image: str, *, now: datetime) ->
         owner=header.owner,
         queue=header.queue,
         size=header.size,
+        **_membership(header),
+        capacity_group=header.capacity_group,
+        priority=header.priority,
         state=TaskState.ACCEPTED,
         image=image,
+        extra_images=extra_images or None,
         spec=header.model_dump(mode="json"),
         created_at=now,
     )
     session.add(row)
     session.flush()
+    labels_store.write(session, row, header.labels)
     events.append(session, header.workflow_id, "accepted", f"accepted {header.app}", at=now)
     return row
 
 
+def _membership(header: JobHeader) -> dict[str, Any]:
+    one = header.membership
+    if one is None:
+        return {}
+    return {"service_id": one.service_id, "copy_index": one.index, "revision": one.revision}
+
+
 def attempts(session: Session, job_id: int) -> Sequence[AttemptRow]:
-    """All attempts of a job, by index and attempt."""
+    """All attempts of a job, by index and attempt; wherever they are."""
     query = select(AttemptRow).where(AttemptRow.job_id == job_id)
-    return session.exec(query.order_by(col(AttemptRow.index), col(AttemptRow.attempt))).all()
+    rows = session.exec(query.order_by(col(AttemptRow.index), col(AttemptRow.attempt))).all()
+    if any(row.state != TaskState.FINISHED for row in rows):
+        return rows
+    found = {(row.index, row.attempt): row for row in archive.attempts(session, job_id)}
+    found |= {(row.index, row.attempt): row for row in rows}
+    return [found[key] for key in sorted(found)]
 
 
 def ensure_attempts(
@@ -70,9 +114,14 @@ def ensure_attempts(
     assert job.id is not None
     known = {
         (row.index, row.attempt): row
-        for row in session.exec(select(AttemptRow).where(AttemptRow.job_id == job.id))
+        for row in session.exec(
+            select(AttemptRow).where(
+                AttemptRow.job_id == job.id,
+                col(AttemptRow.index).in_([request.index for request in wanted]),
+            )
+        )
     }
-    rows = []
+    rows, added = [], []
     for request in wanted:
         row = known.get((request.index, request.attempt)) or AttemptRow(
             job_id=job.id,
@@ -81,14 +130,21 @@ def ensure_attempts(
             state=TaskState.ACCEPTED,
             cpu_milli=header.container.resources.cpu_milli,
             memory_bytes=int(header.container.resources.memory),
+            disk_bytes=header.container.resources.disk_bytes,
+            network_mbps=header.container.resources.network,
+            gpus=header.container.resources.gpus,
             host_labels=header.container.host_labels,
             avoid_hosts=request.avoid_hosts,
+            lineage=request.lineage.model_dump(mode="json"),
             accepted_at=now,
         )
+        if row.id is None:
+            added.append(row)
         row.waiter_id = waiter.id
         session.add(row)
         rows.append(row)
     session.flush()
+    attempt_states.accepted(session, job, added)
     return rows
 
 
@@ -120,37 +176,49 @@ def ensure_waiter(
     return row
 
 
-def record_attempt(session: Session, result: AttemptResult, *, now: datetime) -> None:
-    """Book the end of an attempt and give its reservation back; the first end wins."""
-    job = find(session, result.key.workflow_id, result.key.run_id)
+def record_attempt(session: Session, result: AttemptResult, *, now: datetime) -> Outcome:
+    """Book the end of an attempt and give its reservation back; the first end wins.
+
+    Both times of its run are the host's then, so that how long it ran is by one clock.
+    """
     row = find_attempt(session, result.key)
-    if job is None or row is None:
-        return
-    # Two may book the end at once: the second has to see what the first wrote.
-    session.refresh(row, with_for_update=True)
-    if row.state == TaskState.FINISHED:
-        return
-    row.state = TaskState.FINISHED
-    row.reason = result.reason
-    row.message = result.message
-    row.exit_code = result.exit_code
-    row.oom_killed = result.oom_killed
-    row.log_key = result.log_key
-    row.result = result.model_dump(mode="json")
-    row.started_at = result.started_at or row.started_at
-    row.finished_at = result.finished_at or now
-    row.reserved = False
-    row.waiting = None
-    session.add(row)
-    label = f"[{row.index}] " if job.kind == "batch" else ""
-    events.append(
-        session,
-        job.workflow_id,
-        "attemptFinished",
-        f"{label}attempt {row.attempt} {result.reason}: {result.message}",
-        at=now,
-        data={"index": row.index, "attempt": row.attempt, "exitCode": result.exit_code},
+    if row is None:
+        return Outcome.SAME
+    told = Run(result.started_at, result.finished_at or now)
+    run = fitted(told, launched=row.launched_at, now=now)
+    ended = Change(
+        TaskState.FINISHED,
+        run.ended or now,
+        result.reason,
+        result.message,
+        started_at=run.started,
+        exit_code=result.exit_code,
+        values={
+            **({"started_at": run.started} if run.started else {}),
+            "reason": result.reason,
+            "message": result.message,
+            "exit_code": result.exit_code,
+            "oom_killed": result.oom_killed,
+            "log_key": result.log_key,
+            "result": result.model_dump(mode="json"),
+            "finished_at": run.ended or now,
+            **NOTHING_HELD,
+        },
     )
+    outcome = attempt_states.move(session, result.key.workflow_id, row, ended)
+    if outcome is Outcome.MOVED:
+        host_quality.note(session, row.host_id, result.reason, at=now)
+    return outcome
+
+
+def record_kill(session: Session, kill: AttemptKill, *, now: datetime) -> Outcome:
+    """Book that an attempt is being stopped; the first reason stays."""
+    row = find_attempt(session, kill.key)
+    if row is None:
+        return Outcome.SAME
+    why = {"reason": kill.reason, "message": kill.message}
+    stopping = Change(TaskState.KILL_INITIATED, now, kill.reason, kill.message, values=why)
+    return attempt_states.move(session, kill.key.workflow_id, row, stopping)
 
 
 def finish(session: Session, request: FinishJob, *, now: datetime) -> None:
@@ -158,17 +226,13 @@ def finish(session: Session, request: FinishJob, *, now: datetime) -> None:
     job = ensure(session, request.job, request.job.container.image, now=now)
     for result in request.attempts:
         record_attempt(session, result, now=now)
-    session.exec(
-        update(AttemptRow)
-        .where(col(AttemptRow.job_id) == job.id, col(AttemptRow.state) != TaskState.FINISHED)
-        .values(
-            state=TaskState.FINISHED,
-            reason=EndReason.KILLED,
-            reserved=False,
-            waiting=None,
-            finished_at=now,
-        )
+    live = select(AttemptRow).where(
+        AttemptRow.job_id == job.id, col(AttemptRow.state) != TaskState.FINISHED
     )
+    killed = {"reason": EndReason.KILLED, "finished_at": now, **NOTHING_HELD}
+    for row in session.exec(live.order_by(col(AttemptRow.id))).all():
+        end = Change(TaskState.FINISHED, now, EndReason.KILLED, values=killed)
+        attempt_states.move(session, job.workflow_id, row, end)
     session.exec(update(WaiterRow).where(col(WaiterRow.job_id) == job.id).values(done=True))
     if job.finished_at is not None:
         return
@@ -194,40 +258,37 @@ def find_attempt(session: Session, key: AttemptKey) -> AttemptRow | None:
     return session.exec(query).first()
 
 
-def is_forward(state: TaskState, to: TaskState) -> bool:
-    """Whether ``to`` comes after ``state`` in an attempt's life."""
-    order = list(TaskState)
-    return order.index(to) > order.index(state)
+def on_hosts(session: Session, host_ids: Sequence[str]) -> dict[AttemptKey, AttemptRow]:
+    """Live attempts that hold something of these hosts: one query, however many there are."""
+    query = (
+        select(AttemptRow, JobRow.workflow_id, JobRow.run_id)
+        .join(JobRow, col(AttemptRow.job_id) == JobRow.id)
+        .where(col(AttemptRow.host_id).in_(host_ids), col(AttemptRow.reserved).is_(True))
+    )
+    return {
+        AttemptKey(
+            workflow_id=workflow_id, run_id=run_id, index=row.index, attempt=row.attempt
+        ): row
+        for row, workflow_id, run_id in session.exec(query)
+    }
 
 
-def mark_started(session: Session, row: AttemptRow, state: TaskState, *, since: datetime) -> None:
-    """Move a live attempt forward to ``state``; a step backward is ignored."""
-    if not is_forward(TaskState(row.state), state):
-        return
-    row.state = state
-    if state is TaskState.STARTED:
-        row.started_at = since
-    session.add(row)
+def is_news(row: AttemptRow, state: TaskState) -> bool:
+    """Whether a live attempt is not in ``state`` yet, nor beyond it."""
+    left = TaskState(row.left_state) if row.left_state else None
+    return is_forward(TaskState(row.state), left, state)
 
 
-def listing(
-    session: Session,
-    kind: str,
-    *,
-    state: str | None = None,
-    app: str | None = None,
-    before: int | None = None,
-    limit: int = 50,
-) -> Sequence[JobRow]:
-    """Jobs of a kind, newest first; ``before`` is the id of the last row already seen."""
-    query = select(JobRow).where(JobRow.kind == kind)
-    if state is not None:
-        query = query.where(JobRow.state == state)
-    if app is not None:
-        query = query.where(JobRow.app == app)
-    if before is not None:
-        query = query.where(col(JobRow.id) < before)
-    return session.exec(query.order_by(col(JobRow.id).desc()).limit(limit)).all()
+def mark(session: Session, report: ContainerReport, *, now: datetime) -> Outcome:
+    """Move a live attempt to where its host says it is; a step backward is dropped."""
+    row = find_attempt(session, report.key)
+    if row is None:
+        return Outcome.SAME
+    since = fitted(Run(report.since), launched=row.launched_at, now=now).started or now
+    started = since if report.state is TaskState.STARTED else None
+    why = {"reason": report.reason} if report.reason else {}
+    change = Change(report.state, since, report.reason, started_at=started, values=why)
+    return attempt_states.move(session, report.key.workflow_id, row, change)
 
 
 def live(session: Session) -> Sequence[JobRow]:

@@ -11,7 +11,20 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import SQLModel
 
-from fleetwide.store import registry_tables, tables
+from fleetwide.store import (
+    archive_tables,
+    capacity_tables,
+    disruption_tables,
+    fleet_tables,
+    host_tables,
+    metric_tables,
+    pool_tables,
+    registry_tables,
+    scheduler_tables,
+    service_tables,
+    tables,
+    target_tables,
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x666C656574  # "fleet": any number that every process takes for the same purpose
@@ -69,7 +82,17 @@ def new_revision(engine: Engine, message: str) -> None:
 def drift(engine: Engine) -> list[object]:
     """What the tables in code have and the migrated database lacks, or the reverse."""
     assert tables.EventRow.__tablename__
+    assert pool_tables.HostPoolRow.__tablename__
+    assert service_tables.ServiceRow.__tablename__
     assert registry_tables.TagRow.__tablename__
+    assert scheduler_tables.FreedHostRow.__tablename__
+    assert host_tables.HostFaultRow.__tablename__
+    assert fleet_tables.HostStandingRow.__tablename__
+    assert archive_tables.ArchivedJobRow.__tablename__
+    assert disruption_tables.DisruptionRow.__tablename__
+    assert capacity_tables.CapacityGroupRow.__tablename__
+    assert metric_tables.MetricSampleRow.__tablename__
+    assert target_tables.ServiceTargetRow.__tablename__
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, SQLModel.metadata))

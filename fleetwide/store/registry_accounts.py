@@ -1,6 +1,7 @@
 """Registry accounts in SQL, and what a container host may pull at this moment."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
@@ -23,23 +24,29 @@ from fleetwide.store.tables import AttemptRow, JobRow
 _LIST = "fleetwide registry account list"
 
 
-def create(
-    session: Session, spec: AccountSpec, secret_hash: str, *, now: datetime
-) -> RegistryAccountRow:
+@dataclass(frozen=True)
+class Deed:
+    """A change of accounts: who makes it, and when."""
+
+    by: str
+    now: datetime
+
+
+def create(session: Session, spec: AccountSpec, secret_hash: str, deed: Deed) -> RegistryAccountRow:
     """Make an account.
 
     Raises:
         Conflict: one of that name exists.
         InvalidInput: it would expire at once, or a host was given grants.
     """
-    _check(spec, now)
+    _check(spec, deed.now)
     row = RegistryAccountRow(
         name=spec.name,
         secret_hash=secret_hash,
         grants=_stored(spec.grants),
         description=spec.description,
         created_by=spec.owner,
-        created_at=now,
+        created_at=deed.now,
         expires_at=spec.expires_at,
     )
     try:
@@ -50,7 +57,7 @@ def create(
             f"there is a registry account {spec.name} already",
             hint=f"fleetwide registry account show {spec.name}",
         ) from error
-    _tell(session, row, "account-created", now)
+    _tell(session, row, "account-created", deed)
     return row
 
 
@@ -101,17 +108,17 @@ def page(session: Session, *, after: str = "", limit: int) -> Sequence[RegistryA
 
 
 def set_grants(
-    session: Session, name: str, grants: Sequence[Grant], *, now: datetime
+    session: Session, name: str, grants: Sequence[Grant], deed: Deed
 ) -> RegistryAccountRow:
     """Replace what the account may do; tokens that are out keep the old rights until they end."""
     row = require(session, name)
     _check_grants(name, grants)
     row.grants = _stored(grants)
-    _tell(session, row, "account-granted", now)
+    _tell(session, row, "account-granted", deed)
     return row
 
 
-def rotate(session: Session, name: str, secret_hash: str, *, now: datetime) -> RegistryAccountRow:
+def rotate(session: Session, name: str, secret_hash: str, deed: Deed) -> RegistryAccountRow:
     """Give the account another secret; the old one and its refresh tokens end at once.
 
     Raises:
@@ -121,36 +128,36 @@ def rotate(session: Session, name: str, secret_hash: str, *, now: datetime) -> R
     if kind_of(name) is AccountKind.ANONYMOUS:
         raise InvalidInput.for_field("name", "must be another: anonymous has no secret")
     row.secret_hash = secret_hash
-    _tell(session, row, "account-rotated", now)
+    _tell(session, row, "account-rotated", deed)
     return row
 
 
-def disable(session: Session, name: str, *, now: datetime) -> RegistryAccountRow:
+def disable(session: Session, name: str, deed: Deed) -> RegistryAccountRow:
     """Give the account no more tokens; those that are out end within five minutes."""
     row = require(session, name)
     if row.disabled_at is None:
-        row.disabled_at = now
-        _tell(session, row, "account-disabled", now)
+        row.disabled_at = deed.now
+        _tell(session, row, "account-disabled", deed)
     return row
 
 
-def enable(session: Session, name: str, *, now: datetime) -> RegistryAccountRow:
+def enable(session: Session, name: str, deed: Deed) -> RegistryAccountRow:
     """Let a disabled account log in again, by the secret it had."""
     row = require(session, name)
     if row.disabled_at is not None:
         row.disabled_at = None
-        _tell(session, row, "account-enabled", now)
+        _tell(session, row, "account-enabled", deed)
     return row
 
 
-def delete(session: Session, name: str, *, now: datetime) -> None:
+def delete(session: Session, name: str, deed: Deed) -> None:
     """Remove the account.
 
     Raises:
         NotFound: there is none.
     """
     row = require(session, name)
-    _tell(session, row, "account-deleted", now)
+    _tell(session, row, "account-deleted", deed)
     session.delete(row)
 
 
@@ -166,12 +173,12 @@ def note_used(session: Session, name: str, now: datetime, before: datetime) -> N
 
 def host_grants(session: Session, host_id: str, *, now: datetime) -> list[Grant]:
     """What a container host may pull: images of its reserved attempts, and of pre-heats."""
-    images = session.exec(
-        select(JobRow.image)
+    jobs = session.exec(
+        select(JobRow.image, JobRow.extra_images)
         .join(AttemptRow, col(AttemptRow.job_id) == col(JobRow.id))
         .where(AttemptRow.host_id == host_id, col(AttemptRow.reserved))
-        .distinct()
     )
+    images = {one for image, extras in jobs for one in (image, *(extras or {}).values())}
     repositories = {image.partition("@")[0] for image in images} - {""}
     repositories |= registry_preheats.repositories(session, host_id, now=now)
     return [Grant(repositories=name, actions=[Action.PULL]) for name in sorted(repositories)]
@@ -187,7 +194,8 @@ def _stored(grants: Sequence[Grant]) -> list[dict[str, object]]:
     return [grant.model_dump(mode="json") for grant in grants]
 
 
-def _tell(session: Session, row: RegistryAccountRow, kind: str, now: datetime) -> None:
+def _tell(session: Session, row: RegistryAccountRow, kind: str, deed: Deed) -> None:
     done = kind.removeprefix("account-")
     message = f"registry account {row.name} was {done}"
-    events.append(session, f"registry-account/{row.name}", kind, message, at=now)
+    subject, data = f"registry-account/{row.name}", {"by": deed.by}
+    events.append(session, subject, kind, message, at=deed.now, data=data)

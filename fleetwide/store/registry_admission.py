@@ -4,11 +4,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, exists, func, or_
+from sqlalchemy import and_, bindparam, exists, func, or_
 from sqlmodel import Session, col, select
 
 from fleetwide.errors import Denied
 from fleetwide.models.registry_policy import RegistryPolicy
+from fleetwide.registry.manifests import ParsedManifest
 from fleetwide.registry.quotas import Quota, namespace_of, policy_quota
 from fleetwide.registry.tag_rules import immutable, refusal
 from fleetwide.store.registry_repositories import lock
@@ -20,6 +21,15 @@ from fleetwide.store.registry_tables import (
     RepositoryBlobRow,
     RepositoryRow,
     TagRow,
+)
+
+# Built once: every push runs them.
+_QUOTA = select(NamespaceRow.quota).where(NamespaceRow.name == bindparam("namespace"))
+_LAST_MEANING = (
+    select(TagRow.digest)
+    .where(TagRow.repository_id == bindparam("of_repository"), TagRow.name == bindparam("tag"))
+    .order_by(col(TagRow.started_at).desc(), col(TagRow.id).desc())
+    .limit(1)
 )
 
 
@@ -64,35 +74,33 @@ def check_tags(
 
 
 def _last_meaning(session: Session, repository: RepositoryRow, tag: str) -> str | None:
-    query = (
-        select(TagRow.digest)
-        .where(TagRow.repository_id == repository.id, TagRow.name == tag)
-        .order_by(col(TagRow.started_at).desc(), col(TagRow.id).desc())
-    )
-    return session.exec(query.limit(1)).first()
+    values = {"of_repository": repository.id, "tag": tag}
+    return session.connection().execute(_LAST_MEANING, values).scalar()
 
 
 def check_quota(
     session: Session,
     repository: RepositoryRow,
-    digest: str,
-    blobs: Collection[str],
+    parsed: ParsedManifest,
     policy: RegistryPolicy,
 ) -> None:
-    """Let a manifest be recorded, unless its blobs take the namespace beyond its quota.
+    """Let a manifest be recorded, unless it takes the namespace beyond its quota.
 
-    What was uploaded counts from its upload on, so pushes side by side cannot pass together what
-    none could pass alone. A manifest that adds nothing passes.
+    It adds its own bytes, and those of the blobs that nothing refers to yet. What was uploaded
+    counts from its upload on, so pushes side by side cannot pass together what none could pass
+    alone, and uploads that began before the namespace was full end here. One that is there already
+    passes.
 
     Raises:
         Denied: with the bytes used, asked and allowed.
     """
     namespace = namespace_of(repository.name)
     limit = quota_of(session, namespace, policy)
-    if limit is None or session.get(ManifestRow, (repository.id, digest)) is not None:
+    if limit is None or session.get(ManifestRow, (repository.id, parsed.digest)) is not None:
         return
-    asked = _new_bytes(session, repository, blobs)
-    quota = Quota(namespace, namespace_bytes(session, namespace) - asked, asked, limit)
+    uploaded = _new_bytes(session, repository, [one.digest for one in parsed.blobs])
+    used = namespace_bytes(session, namespace) - uploaded
+    quota = Quota(namespace, used, uploaded + len(parsed.data), limit)
     if quota.exceeded:
         raise Denied(quota.sentence(), hint=f"fleetwide registry usage {namespace}")
 
@@ -116,13 +124,16 @@ def quota_of(session: Session, namespace: str, policy: RegistryPolicy) -> int | 
     """Bytes that the namespace may hold: as somebody set it, else as the policy says; None for
     no limit.
     """
-    row = session.get(NamespaceRow, namespace)
-    return policy_quota(policy, namespace) if row is None else row.quota
+    row = session.connection().execute(_QUOTA, {"namespace": namespace}).first()
+    return policy_quota(policy, namespace) if row is None else row[0]
 
 
 def namespace_bytes(session: Session, namespace: str) -> int:
-    """Bytes that the namespace's repositories hold; what two of them share counts twice."""
-    query = select(func.coalesce(func.sum(RepositoryRow.size), 0)).where(in_namespace(namespace))
+    """Bytes of blobs and manifests that the namespace's repositories hold; what two of them share
+    counts twice.
+    """
+    held = func.sum(col(RepositoryRow.size) + col(RepositoryRow.manifest_bytes))
+    query = select(func.coalesce(held, 0)).where(in_namespace(namespace))
     return int(session.exec(query).one())
 
 

@@ -8,23 +8,71 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, update
+from sqlalchemy import BindParameter, bindparam, case, update
 from sqlmodel import Session, col, select
 
 from fleetwide.errors import Conflict
+from fleetwide.store import registry_broken
 from fleetwide.store import registry_reviews as reviews
-from fleetwide.store.registry_repositories import id_of, lock, lock_live
+from fleetwide.store.registry_repositories import count, id_of, lock, lock_live
 from fleetwide.store.registry_tables import (
     BlobRow,
     ManifestBlobRow,
     RepositoryBlobRow,
     RepositoryRow,
 )
-from fleetwide.store.upserts import add_new, insert
+from fleetwide.store.tables import UtcDateTime
+from fleetwide.store.upserts import Upsert
 
-LIVE = "live"
-DELETING = "deleting"
-BROKEN = "broken"
+LIVE, DELETING, BROKEN = registry_broken.LIVE, registry_broken.DELETING, registry_broken.BROKEN
+
+# Built once: every push runs them.
+_moment = bindparam("moment", type_=UtcDateTime)
+_digests: BindParameter[Any] = bindparam("digests", expanding=True)
+_LOCK = (
+    select(BlobRow.digest)
+    .where(col(BlobRow.digest).in_(_digests), BlobRow.state != BROKEN)
+    .order_by(col(BlobRow.digest))
+    .with_for_update()
+)
+_REVIVED = {"state": LIVE, "version": BlobRow.version + 1}
+_REVIVE = (
+    update(BlobRow)
+    .where(col(BlobRow.digest).in_(_digests))
+    .values({**_REVIVED, "touched_at": _moment})
+)
+_KEEP = _REVIVE.where(col(BlobRow.state) != BROKEN)
+# Inserts the blob's row, or takes it from whoever was about to remove it. One that is broken
+# is left so: its manifests are healed with it.
+_TOUCHED = {**_REVIVED, "state": case((col(BlobRow.state) == BROKEN, BROKEN), else_=LIVE)}
+_TOUCH = Upsert.into(
+    BlobRow,
+    lambda insert: insert.on_conflict_do_update(
+        index_elements=["digest"], set_={**_TOUCHED, "touched_at": insert.excluded.touched_at}
+    ).returning(BlobRow.size, BlobRow.state),
+)
+_JOIN = Upsert.into(
+    RepositoryBlobRow,
+    lambda insert: insert.on_conflict_do_nothing(
+        index_elements=["repository_id", "digest"]
+    ).returning(RepositoryBlobRow.digest),
+)
+_MEMBERS = select(RepositoryBlobRow.digest).where(
+    RepositoryBlobRow.repository_id == bindparam("of_repository"),
+    col(RepositoryBlobRow.digest).in_(_digests),
+)
+_until = bindparam("until", type_=UtcDateTime)
+_lease = col(RepositoryBlobRow.lease_until)
+# Lengthens leases; one that lasts longer already stays.
+_LEASE = (
+    update(RepositoryBlobRow)
+    .where(
+        col(RepositoryBlobRow.repository_id) == bindparam("of_repository"),
+        col(RepositoryBlobRow.digest).in_(_digests),
+    )
+    .values(lease_until=case((_lease < _until, _until), else_=_lease))
+    .returning(col(RepositoryBlobRow.digest))
+)
 
 
 def belongs(session: Session, repository_id: int, digest: str) -> BlobRow | None:
@@ -66,18 +114,15 @@ def admit(
     """
     repository = lock_live(session, repository)
     repository_id = id_of(repository)
-    _touch(session, digest, size, now)
-    row = {
-        "repository_id": repository_id,
-        "digest": digest,
-        "lease_until": lease_until,
-        "created_at": now,
-    }
-    if add_new(session, RepositoryBlobRow, [row], key=["repository_id", "digest"]):
-        repository.size += _size(session, digest)
-        session.add(repository)
+    key = {"repository_id": repository_id, "digest": digest}
+    blob = {"digest": digest, "size": size, "state": LIVE, "version": 1}
+    touched = _TOUCH.run(session, {**blob, "touched_at": now, "created_at": now}).one()
+    if touched.state == BROKEN:
+        registry_broken.heal(session, digest, "uploaded again", now=now)
+    if _JOIN.run(session, {**key, "lease_until": lease_until, "created_at": now}).first():
+        count(session, repository, size=touched.size)
     else:
-        _lease(session, repository_id, [digest], lease_until)
+        _extend(session, repository_id, [digest], lease_until)
     reviews.enqueue(session, reviews.BLOB, reviews.NO_REPOSITORY, [digest], "uploaded", now=now)
 
 
@@ -87,28 +132,37 @@ def hold(
     digests: Iterable[str],
     *,
     now: datetime,
-    lease_until: datetime,
+    lease_until: datetime | None = None,
+    also: Iterable[str] = (),
 ) -> list[str]:
     """Keep ``digests`` at least until ``lease_until``; those that this repository does not have.
 
-    Waits for garbage collection when it is removing one of them, and then does not have it.
+    Without ``lease_until`` for who refers to them in this transaction: that keeps them. ``also``
+    is kept as ``keep`` does. Waits for garbage collection when it is removing one of them, and
+    then does not have it.
     """
-    wanted = sorted(set(digests))
-    repository_id = id_of(repository)
-    query = select(BlobRow.digest).where(col(BlobRow.digest).in_(wanted), BlobRow.state != BROKEN)
-    locked = session.exec(query.order_by(col(BlobRow.digest)).with_for_update()).all()
-    members = select(RepositoryBlobRow.digest).where(
-        RepositoryBlobRow.repository_id == repository_id, col(RepositoryBlobRow.digest).in_(locked)
-    )
-    held = sorted(session.exec(members))
-    session.exec(
-        update(BlobRow)
-        .where(col(BlobRow.digest).in_(held))
-        .values(state=LIVE, version=BlobRow.version + 1, touched_at=now)
-        .execution_options(synchronize_session=False)
-    )
-    _lease(session, repository_id, held, lease_until)
-    return sorted(set(wanted) - set(held))
+    wanted, others = set(digests), set(also)
+    asked = sorted(wanted | others)
+    locked = session.connection().execute(_LOCK, {"digests": asked}).scalars().all()
+    # Asked for after the lock was got: on PostgreSQL a statement sees what was before it waited.
+    members = [digest for digest in locked if digest in wanted]
+    held = _members(session, id_of(repository), members, lease_until)
+    revived = [digest for digest in locked if digest in held or digest in others]
+    if revived:
+        session.connection().execute(_REVIVE, {"digests": revived, "moment": now})
+    return sorted(wanted - held)
+
+
+def _members(
+    session: Session, repository_id: int, digests: list[str], lease_until: datetime | None
+) -> set[str]:
+    """Those of ``digests`` that belong to the repository, leased if they are to be."""
+    if not digests:
+        return set()
+    if lease_until is not None:
+        return _extend(session, repository_id, digests, lease_until)
+    values = {"of_repository": repository_id, "digests": digests}
+    return set(session.connection().execute(_MEMBERS, values).scalars())
 
 
 def keep(session: Session, digest: str, *, now: datetime) -> None:
@@ -116,12 +170,7 @@ def keep(session: Session, digest: str, *, now: datetime) -> None:
 
     Waits for garbage collection when it is removing it; what then comes, comes anew.
     """
-    session.exec(
-        update(BlobRow)
-        .where(col(BlobRow.digest) == digest, col(BlobRow.state) != BROKEN)
-        .values(state=LIVE, version=BlobRow.version + 1, touched_at=now)
-        .execution_options(synchronize_session=False)
-    )
+    session.connection().execute(_KEEP, {"digests": [digest], "moment": now})
 
 
 def remove_membership(
@@ -152,34 +201,9 @@ def remove_membership(
     return True
 
 
-def _touch(session: Session, digest: str, size: int, now: datetime) -> None:
-    """Insert the blob's row, or take it from whoever was about to remove it."""
-    statement = insert(session, BlobRow).values(
-        digest=digest, size=size, state=LIVE, version=1, touched_at=now, created_at=now
-    )
-    changed: dict[str, Any] = {
-        "state": LIVE,
-        "version": BlobRow.version + 1,
-        "touched_at": now,
-    }
-    session.execute(statement.on_conflict_do_update(index_elements=["digest"], set_=changed))
-
-
-def _size(session: Session, digest: str) -> int:
-    return session.exec(select(BlobRow.size).where(BlobRow.digest == digest)).one()
-
-
-def _lease(
-    session: Session, repository_id: int, digests: Iterable[str], lease_until: datetime
-) -> None:
-    """Lengthen leases; one that lasts longer already stays."""
-    lease = col(RepositoryBlobRow.lease_until)
-    session.exec(
-        update(RepositoryBlobRow)
-        .where(
-            col(RepositoryBlobRow.repository_id) == repository_id,
-            col(RepositoryBlobRow.digest).in_(list(digests)),
-        )
-        .values(lease_until=case((lease < lease_until, lease_until), else_=lease))
-        .execution_options(synchronize_session=False)
-    )
+def _extend(
+    session: Session, repository_id: int, digests: list[str], lease_until: datetime
+) -> set[str]:
+    """Lengthen the leases of those that belong to the repository, and answer which they are."""
+    values = {"of_repository": repository_id, "digests": digests, "until": lease_until}
+    return set(session.connection().execute(_LEASE, values).scalars())

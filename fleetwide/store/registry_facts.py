@@ -1,9 +1,8 @@
 """What the index knows for and against manifests and blobs that may be garbage."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import exists
 from sqlmodel import Session, col, select
 
 from fleetwide.registry.garbage import BlobFacts, ManifestFacts, Membership
@@ -13,13 +12,19 @@ from fleetwide.store.registry_tables import (
     ManifestChildRow,
     ManifestRow,
     RepositoryBlobRow,
-    RepositoryRow,
     TagRow,
 )
 from fleetwide.store.registry_usage import in_use
 
 CHUNK = 500
 NOBODY: frozenset[str] = frozenset()
+
+
+Heard = Callable[[], None]
+
+
+def unheard() -> None:
+    """For whoever need not be told that a long question goes on."""
 
 
 def chunks(digests: Iterable[str]) -> Iterator[list[str]]:
@@ -34,15 +39,17 @@ def of_manifests(
     repository_id: int,
     digests: Collection[str],
     going: Collection[str] = NOBODY,
+    heard: Heard = unheard,
 ) -> dict[str, ManifestFacts]:
     """Facts of those of ``digests`` that are manifests of the repository.
 
     What is ``going`` anyway speaks for nothing: an index for its manifests, a subject for what
-    refers to it.
+    refers to it. ``heard`` is called between two of the statements that many digests take.
     """
     found = {}
     used = in_use(session, digests)
     for chunk in chunks(digests):
+        heard()
         tagged = _tagged(session, repository_id, chunk)
         children = _children(session, repository_id, chunk, going)
         rows = _rows(session, repository_id, chunk)
@@ -99,13 +106,16 @@ def of_blobs(
     session: Session,
     digests: Collection[str],
     going: Collection[tuple[int, str]] = frozenset(),
+    heard: Heard = unheard,
 ) -> dict[str, BlobFacts]:
     """Facts of those of ``digests`` that are blobs.
 
     ``going``: manifests, each with its repository's id, whose references no longer count.
+    ``heard`` is called between two of the statements that many digests take.
     """
     found = {}
     for chunk in chunks(digests):
+        heard()
         references = _references(session, chunk, going)
         memberships = _memberships(session, chunk, references)
         manifests = _manifests(session, chunk, going)
@@ -151,21 +161,6 @@ def _memberships(
         one = Membership(repository_id, referenced=referenced, lease_until=lease_until)
         found.setdefault(digest, []).append(one)
     return found
-
-
-def is_loose(session: Session, repository: str, digest: str, now: datetime) -> bool:
-    """Whether a blob belongs to the repository, but nothing keeps it from being collected."""
-    held = exists().where(
-        col(ManifestBlobRow.repository_id) == col(RepositoryBlobRow.repository_id),
-        col(ManifestBlobRow.blob) == col(RepositoryBlobRow.digest),
-    )
-    query = (
-        select(RepositoryBlobRow.digest)
-        .join(RepositoryRow, col(RepositoryRow.id) == col(RepositoryBlobRow.repository_id))
-        .where(RepositoryRow.name == repository, RepositoryBlobRow.digest == digest)
-        .where(RepositoryBlobRow.lease_until <= now, ~held)
-    )
-    return session.exec(query).first() is not None
 
 
 def _manifests(

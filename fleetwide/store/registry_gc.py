@@ -4,8 +4,9 @@ A manifest goes while its repository is locked, a blob while its own row is: nob
 need it in between. The storage follows afterwards (``registry_gc_storage``), by reviews that the
 same transaction writes: a collection that is killed leaves nothing that the next does not finish.
 
-Reviews are read without locks and taken off the queue only as they were read: who pushes holds a
-repository and then writes reviews, so a collection must not hold reviews and ask for repositories.
+Reviews are read without locks, then judged and taken off the queue only as they were read: who
+pushes holds a repository and then writes reviews, so a collection must not hold reviews and ask for
+repositories.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from fleetwide.models.registry_gc import GarbageQueue, Kept
 from fleetwide.registry.garbage import BlobFacts, Verdict, judge_blob, judge_manifest
 from fleetwide.store import registry_facts as facts
 from fleetwide.store import registry_reviews as reviews
-from fleetwide.store.registry_blobs import DELETING, LIVE
+from fleetwide.store.registry_blobs import DELETING
 from fleetwide.store.registry_removal import remove_manifests
 from fleetwide.store.registry_repositories import id_of, lock
 from fleetwide.store.registry_tables import (
@@ -29,7 +30,6 @@ from fleetwide.store.registry_tables import (
     RepositoryRow,
     ReviewRow,
 )
-from fleetwide.store.upserts import add_new
 
 LINK = "link"
 """A blob that no longer belongs to a repository, whose link Distribution still has."""
@@ -85,6 +85,7 @@ def collect_manifests(
 ) -> Outcome:
     """Judge manifests of one repository, and take those from the index that nobody needs."""
     repository = _locked(session, repository_id)
+    rows = _unchanged(session, rows)
     known = facts.of_manifests(session, repository_id, [row.digest for row in rows])
     verdicts = {
         row.digest: judge_manifest(known[row.digest], now, grace(session))
@@ -107,7 +108,6 @@ def _remove_manifests(
     session: Session, repository: RepositoryRow, digests: Sequence[str], now: datetime
 ) -> None:
     sizes = remove_manifests(session, repository, digests, by=WHO, now=now)
-    track_bytes(session, sizes, now=now)
     _enqueue_at_once(session, REVISION, id_of(repository), sizes, now)
 
 
@@ -118,20 +118,14 @@ def _enqueue_at_once(
     reviews.enqueue(session, kind, repository_id, digests, "decided", now=now - grace(session))
 
 
-def track_bytes(session: Session, sizes: Mapping[str, int], *, now: datetime) -> None:
-    """Have bytes in the storage, which belong to no repository, looked at as blobs."""
-    same = {"state": LIVE, "version": 1, "touched_at": now, "created_at": now}
-    rows = [{"digest": digest, "size": size, **same} for digest, size in sorted(sizes.items())]
-    add_new(session, BlobRow, rows, key=["digest"])
-    reviews.enqueue(session, reviews.BLOB, reviews.NO_REPOSITORY, sizes, "deleted", now=now)
-
-
 def collect_blobs(session: Session, rows: Sequence[ReviewRow], *, now: datetime) -> Outcome:
     """Judge blobs: end memberships that nobody needs, mark what is left without any."""
     digests = [row.digest for row in rows]
     # Repositories before blobs, as everybody locks them.
     locked = _lock_losing(session, digests, now)
     held = _lock_blobs(session, digests)
+    rows = _unchanged(session, rows)
+    digests = [row.digest for row in rows]
     known = facts.of_blobs(session, digests)
     verdicts = {
         digest: _judge_held(known[digest], locked, now, grace(session))
@@ -226,6 +220,18 @@ def settle(session: Session, settled: Iterable[Settled]) -> None:
             for row, later in run
         ]
         connection.execute(_AGAIN if again else _DONE, waiting)
+
+
+def _unchanged(session: Session, rows: Sequence[ReviewRow]) -> list[ReviewRow]:
+    """Those of the reviews that are as they were read, asked for once everything is locked.
+
+    A batch takes its time. Who has taken a reference away since has the thing wait anew: somebody
+    may have been told a moment before that it is here to stay.
+    """
+    query = select(ReviewRow.id, ReviewRow.review_after, ReviewRow.tries)
+    query = query.where(col(ReviewRow.id).in_([row.id for row in rows]))
+    known = {number: (after, tries) for number, after, tries in session.exec(query)}
+    return [row for row in rows if known.get(row.id) == (row.review_after, row.tries)]
 
 
 def _locked(session: Session, repository_id: int) -> RepositoryRow | None:

@@ -3,17 +3,18 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import BindParameter, bindparam, update
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from fleetwide.errors import InvalidInput
 from fleetwide.registry.manifests import ParsedManifest
 from fleetwide.store import registry_blobs as blobs
-from fleetwide.store import registry_reviews as reviews
 from fleetwide.store import registry_tags as tags_store
 from fleetwide.store.registry_removal import remove_manifests
-from fleetwide.store.registry_repositories import id_of, lock_live, told
+from fleetwide.store.registry_repositories import count, id_of, lock_live, told
 from fleetwide.store.registry_tables import (
     ManifestBlobRow,
     ManifestChildRow,
@@ -21,9 +22,50 @@ from fleetwide.store.registry_tables import (
     RepositoryBlobRow,
     RepositoryRow,
 )
-from fleetwide.store.upserts import add_new
+from fleetwide.store.tables import UtcDateTime
+from fleetwide.store.upserts import Upsert
 
 LIVE = "live"
+
+# Built once: every push runs them.
+_digests: BindParameter[Any] = bindparam("digests", expanding=True)
+_KNOWN = select(ManifestRow.digest).where(
+    ManifestRow.repository_id == bindparam("of_repository"), col(ManifestRow.digest).in_(_digests)
+)
+_INSERT = Upsert.into(
+    ManifestRow,
+    lambda insert: insert.on_conflict_do_nothing(
+        index_elements=["repository_id", "digest"]
+    ).returning(ManifestRow.digest),
+)
+_AGAIN = (
+    update(ManifestRow)
+    .where(
+        col(ManifestRow.repository_id) == bindparam("of_repository"),
+        col(ManifestRow.digest) == bindparam("manifest"),
+    )
+    .values(
+        touched_at=bindparam("moment", type_=UtcDateTime),
+        media_type=bindparam("its_type"),
+        state=LIVE,
+    )
+)
+_REFER = Upsert.into(
+    ManifestBlobRow,
+    lambda insert: insert.on_conflict_do_nothing(
+        index_elements=["repository_id", "manifest", "blob"]
+    ),
+)
+_INCLUDE = Upsert.into(
+    ManifestChildRow,
+    lambda insert: insert.on_conflict_do_nothing(
+        index_elements=["repository_id", "parent", "child"]
+    ),
+)
+_MEMBERS = select(RepositoryBlobRow.digest).where(
+    RepositoryBlobRow.repository_id == bindparam("of_repository"),
+    col(RepositoryBlobRow.digest).in_(_digests),
+)
 
 
 class ReferencesUnknown(InvalidInput):
@@ -53,16 +95,14 @@ def find(session: Session, repository_id: int, digest: str) -> ManifestRow | Non
 def missing(session: Session, repository_id: int, digests: Iterable[str]) -> list[str]:
     """Those of ``digests`` that are no manifests of this repository, in order."""
     wanted = sorted(set(digests))
-    query = select(ManifestRow.digest).where(
-        ManifestRow.repository_id == repository_id, col(ManifestRow.digest).in_(wanted)
-    )
-    known = set(session.exec(query))
+    if not wanted:
+        return []
+    values = {"of_repository": repository_id, "digests": wanted}
+    known = set(session.connection().execute(_KNOWN, values).scalars())
     return [digest for digest in wanted if digest not in known]
 
 
-def record(
-    session: Session, repository: RepositoryRow, parsed: ParsedManifest, push: Push
-) -> ManifestRow:
+def record(session: Session, repository: RepositoryRow, parsed: ParsedManifest, push: Push) -> None:
     """Note a manifest that Distribution has taken, and let the push's tags mean it.
 
     Everything that it refers to is looked for once more: since the push was checked, a lease may
@@ -75,22 +115,17 @@ def record(
     repository = lock_live(session, repository)
     _check_references(session, repository, parsed, push)
     digest, now = parsed.digest, push.at
-    row = session.get(ManifestRow, (id_of(repository), digest))
-    if row is None:
-        row = _insert(session, repository, parsed, push)
-        session.flush()
+    is_new = _insert(session, repository, parsed, push)
     data = {"digest": digest, "tag": " ".join(push.tags), "by": push.by}
     told(session, repository.name, "manifest-pushed", f"{digest} was pushed", at=now, **data)
     if push.tags:
         tags_store.move_all(session, repository, push.tags, digest, by=push.by, now=now)
     else:
         tags_store.review_untagged(session, id_of(repository), [digest], now=now)
-    # Not before: the tags lock several manifests, this one among them, in order.
-    row.touched_at = now
-    row.media_type = parsed.media_type
-    row.state = LIVE
-    session.add(row)
-    return row
+    if not is_new:
+        # Not before: the tags lock several manifests, this one among them, in order.
+        values = {"manifest": digest, "moment": now, "its_type": parsed.media_type}
+        session.connection().execute(_AGAIN, {**values, "of_repository": id_of(repository)})
 
 
 def delete(
@@ -154,8 +189,7 @@ def _check_references(
     session: Session, repository: RepositoryRow, parsed: ParsedManifest, push: Push
 ) -> None:
     digests = [one.digest for one in parsed.blobs]
-    # The reference itself keeps them from now on; the lease need not grow.
-    lacking = blobs.hold(session, repository, digests, now=push.at, lease_until=push.at)
+    lacking = blobs.hold(session, repository, digests, now=push.at)
     children = [] if push.sparse else [one.digest for one in parsed.children]
     lacking += missing(session, id_of(repository), children)
     if lacking:
@@ -164,55 +198,48 @@ def _check_references(
 
 def _insert(
     session: Session, repository: RepositoryRow, parsed: ParsedManifest, push: Push
-) -> ManifestRow:
+) -> bool:
+    """Whether the manifest is new to the repository."""
     repository_id = id_of(repository)
-    row = ManifestRow(
-        repository_id=repository_id,
-        digest=parsed.digest,
-        media_type=parsed.media_type,
-        data=parsed.data,
-        size=len(parsed.data),
-        content_size=parsed.content_size,
-        subject=parsed.subject.digest if parsed.subject else None,
-        artifact_type=parsed.artifact_type,
-        annotations=dict(parsed.annotations),
-        pushed_by=push.by,
-        pushed_at=push.at,
-        touched_at=push.at,
-    )
-    session.add(row)
+    row = {
+        "repository_id": repository_id,
+        "digest": parsed.digest,
+        "media_type": parsed.media_type,
+        "data": parsed.data,
+        "size": len(parsed.data),
+        "content_size": parsed.content_size,
+        "subject": parsed.subject.digest if parsed.subject else None,
+        "artifact_type": parsed.artifact_type,
+        "annotations": dict(parsed.annotations),
+        "state": LIVE,
+        "pushed_by": push.by,
+        "pushed_at": push.at,
+        "touched_at": push.at,
+        "pulls": 0,
+    }
+    if _INSERT.run(session, row).first() is None:
+        return False
     _insert_references(session, repository_id, parsed)
-    repository.manifests += 1
-    session.add(repository)
-    return row
+    count(session, repository, manifests=1, manifest_bytes=len(parsed.data))
+    return True
 
 
 def _insert_references(session: Session, repository_id: int, parsed: ParsedManifest) -> None:
     held = {one.digest for one in parsed.blobs} | _foreign_here(session, repository_id, parsed)
     children = {one.digest for one in parsed.children}
-    for start in _batches(held):
-        rows = [
-            {"repository_id": repository_id, "manifest": parsed.digest, "blob": digest}
-            for digest in start
-        ]
-        add_new(session, ManifestBlobRow, rows, key=["repository_id", "manifest", "blob"])
-    for start in _batches(children):
-        rows = [
-            {"repository_id": repository_id, "parent": parsed.digest, "child": digest}
-            for digest in start
-        ]
-        add_new(session, ManifestChildRow, rows, key=["repository_id", "parent", "child"])
+    key = {"repository_id": repository_id}
+    if held:
+        rows = [{**key, "manifest": parsed.digest, "blob": digest} for digest in sorted(held)]
+        _REFER.run(session, rows)
+    if children:
+        rows = [{**key, "parent": parsed.digest, "child": digest} for digest in sorted(children)]
+        _INCLUDE.run(session, rows)
 
 
 def _foreign_here(session: Session, repository_id: int, parsed: ParsedManifest) -> set[str]:
     """Layers that need not be here and are here all the same: then they stay."""
-    query = select(RepositoryBlobRow.digest).where(
-        RepositoryBlobRow.repository_id == repository_id,
-        col(RepositoryBlobRow.digest).in_([one.digest for one in parsed.foreign]),
-    )
-    return set(session.exec(query)) if parsed.foreign else set()
-
-
-def _batches(digests: Iterable[str]) -> list[list[str]]:
-    ordered = sorted(digests)
-    return [ordered[at : at + reviews.BATCH] for at in range(0, len(ordered), reviews.BATCH)]
+    foreign = [one.digest for one in parsed.foreign]
+    if not foreign:
+        return set()
+    values = {"of_repository": repository_id, "digests": foreign}
+    return set(session.connection().execute(_MEMBERS, values).scalars())

@@ -43,3 +43,13 @@ def repositories(session: Session, host_id: str, *, now: datetime) -> set[str]:
         PreheatRightRow.host_id == host_id, col(PreheatRightRow.until) > now
     )
     return set(session.exec(found))
+
+
+def takes_part(
+    session: Session, workflow_id: str, host_id: str, repository: str, *, now: datetime
+) -> datetime | None:
+    """Until when the host takes part in a pre-heat of the repository; None when it does not."""
+    row = session.get(PreheatRightRow, (workflow_id, host_id))
+    if row is None or row.repository != repository or row.until <= now:
+        return None
+    return row.until

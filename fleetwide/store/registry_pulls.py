@@ -16,7 +16,10 @@ Image = tuple[int, str]
 
 
 def note(session: Session, counts: Pulls, now: datetime) -> None:
-    """Add pulls to images and callers; a manifest that is gone meanwhile is passed over."""
+    """Add pulls to images and callers; a manifest that is gone meanwhile is passed over.
+
+    A count of 0 moves the time of the image's last pull alone.
+    """
     images: Counter[Image] = Counter()
     for (repository_id, digest, _), count in counts.items():
         images[repository_id, digest] += count
@@ -66,7 +69,7 @@ def _add_callers(
             "last_pulled_at": now,
         }
         for (repository_id, digest, name), count in sorted(counts.items())
-        if (repository_id, digest) in present
+        if count and (repository_id, digest) in present
     ]
     if not rows:
         return

@@ -1,6 +1,6 @@
 """What the registry's hot path asks of the database: one statement a request, by the raw driver.
 
-``{p}`` stands for the driver's placeholder.
+``{p}`` stands for the driver's placeholder, ``{now}`` for the database's own clock.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,38 @@ class Resolved:
     digest: str
     media_type: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a repository that there is stands to a blob."""
+
+    known: bool
+    """The index has the blob, of whatever repository and in whatever state."""
+    size: int | None
+    """Bytes of a live blob of this repository; None for any other."""
+    loose: bool
+    """It belongs to the repository, but nothing keeps it from being collected."""
+
+    @classmethod
+    def of_row(cls, known: int, live: int, size: int, loose: int) -> "Standing":
+        return cls(bool(known), size if live else None, bool(loose))
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a push goes: a repository that there is, and what its namespace was given."""
+
+    live: bool
+    """False while it is being deleted."""
+    has_quota: bool
+    """Somebody set the namespace's quota: then the policy's does not count."""
+    quota: int | None
+    """Bytes; None for no limit."""
+
+    @classmethod
+    def of_row(cls, live: int, has_quota: int, quota: int) -> "Home":
+        return cls(bool(live), bool(has_quota), quota if quota >= 0 else None)
 
 
 _REPOSITORY = "FROM registry_repository r"
@@ -50,4 +82,21 @@ BLOB = (
     f"SELECT b.size {_REPOSITORY} JOIN registry_repository_blob m"
     " ON m.repository_id = r.id AND m.digest = {p}"
     f" JOIN registry_blob b ON b.digest = m.digest AND b.state = 'live' {_LIVE}"
+)
+_STANDS = (
+    "SELECT CASE WHEN b.digest IS NULL THEN 0 ELSE 1 END,"
+    " CASE WHEN m.digest IS NOT NULL AND b.state = 'live' THEN 1 ELSE 0 END,"
+    " COALESCE(b.size, 0),"
+    " CASE WHEN m.lease_until <= {now} AND NOT EXISTS (SELECT 1 FROM registry_manifest_blob u"
+    " WHERE u.repository_id = r.id AND u.blob = b.digest) THEN 1 ELSE 0 END"
+)
+STANDING = (
+    f"{_STANDS} {_REPOSITORY} LEFT JOIN registry_blob b ON b.digest = {{p}}"
+    " LEFT JOIN registry_repository_blob m ON m.repository_id = r.id AND m.digest = b.digest"
+    f" {_LIVE}"
+)
+HOME = (
+    "SELECT CASE WHEN r.deleting_since IS NULL THEN 1 ELSE 0 END,"
+    " CASE WHEN n.name IS NULL THEN 0 ELSE 1 END, COALESCE(n.quota, -1)"
+    f" {_REPOSITORY} LEFT JOIN registry_namespace n ON n.name = {{p}} WHERE r.name = {{p}}"
 )

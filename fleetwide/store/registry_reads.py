@@ -8,10 +8,15 @@ from typing import Protocol
 
 from sqlalchemy.engine import make_url
 
-from fleetwide.store.registry_read_statements import IndexUnavailable, Resolved
+from fleetwide.store.registry_read_statements import (
+    Home,
+    IndexUnavailable,
+    Resolved,
+    Standing,
+)
 from fleetwide.store.registry_reads_sqlite import SqliteReads
 
-__all__ = ["IndexUnavailable", "ManifestReads", "Resolved", "open_reads"]
+__all__ = ["Home", "IndexUnavailable", "ManifestReads", "Resolved", "Standing", "open_reads"]
 
 
 class ManifestReads(Protocol):
@@ -25,6 +30,12 @@ class ManifestReads(Protocol):
 
     async def blob_size(self, repository: str, digest: str) -> int | None:
         """Bytes of a live blob of the repository; one to be revived or asked for counts as None."""
+
+    async def standing(self, repository: str, digest: str) -> Standing | None:
+        """How the repository stands to a blob; None when there is no such repository."""
+
+    async def home(self, repository: str, namespace: str) -> Home | None:
+        """Where a push to the repository goes; None when it is new."""
 
     async def tags(self, repository: str, *, after: str = "", limit: int) -> list[str] | None:
         """Names of tags from behind ``after``; None when there is no such repository."""

@@ -10,7 +10,12 @@ from sqlalchemy.engine import URL
 
 from fleetwide.registry.names import is_digest
 from fleetwide.store import registry_read_statements as statements
-from fleetwide.store.registry_read_statements import IndexUnavailable, Resolved
+from fleetwide.store.registry_read_statements import (
+    Home,
+    IndexUnavailable,
+    Resolved,
+    Standing,
+)
 from fleetwide.store.registry_reads_link import Link, Row, Statement, number
 
 CONNECTIONS = 8
@@ -21,7 +26,7 @@ REST_SECONDS = 1.0
 
 
 def _statement(name: str, text: str, *columns: Callable[[bytes], Any]) -> Statement:
-    first, *rest = text.split("{p}")
+    first, *rest = text.replace("{now}", "now()").split("{p}")
     numbered = first + "".join(f"${place}{part}" for place, part in enumerate(rest, 1))
     return Statement(name.encode(), numbered.encode(), columns)
 
@@ -34,6 +39,8 @@ _REPOSITORY = _statement("repository", statements.REPOSITORY, number)
 _TAGS = _statement("tags", statements.TAGS, bytes.decode)
 _REPOSITORIES = _statement("repositories", statements.REPOSITORIES, bytes.decode)
 _BLOB = _statement("blob", statements.BLOB, number)
+_STANDING = _statement("standing", statements.STANDING, number, number, number, number)
+_HOME = _statement("home", statements.HOME, number, number, number)
 
 
 class PostgresReads:
@@ -60,6 +67,14 @@ class PostgresReads:
     async def blob_size(self, repository: str, digest: str) -> int | None:
         rows = await self._rows(_BLOB, (digest, repository))
         return rows[0][0] if rows else None
+
+    async def standing(self, repository: str, digest: str) -> Standing | None:
+        rows = await self._rows(_STANDING, (digest, repository))
+        return Standing.of_row(*rows[0]) if rows else None
+
+    async def home(self, repository: str, namespace: str) -> Home | None:
+        rows = await self._rows(_HOME, (namespace, repository))
+        return Home.of_row(*rows[0]) if rows else None
 
     async def tags(self, repository: str, *, after: str = "", limit: int) -> list[str] | None:
         found = await self._rows(_REPOSITORY, (repository,))

@@ -7,7 +7,12 @@ from urllib.parse import quote
 
 from fleetwide.registry.names import is_digest
 from fleetwide.store import registry_read_statements as statements
-from fleetwide.store.registry_read_statements import IndexUnavailable, Resolved
+from fleetwide.store.registry_read_statements import (
+    Home,
+    IndexUnavailable,
+    Resolved,
+    Standing,
+)
 
 BUSY_SECONDS = 1.0
 """Readers wait for nobody in WAL mode, except while the log is recovered after a crash."""
@@ -21,6 +26,9 @@ _REPOSITORY = statements.REPOSITORY.format(p="?")
 _TAGS = statements.TAGS.format(p="?")
 _REPOSITORIES = statements.REPOSITORIES.format(p="?")
 _BLOB = statements.BLOB.format(p="?")
+# In the form in which the other statements write times.
+_STANDING = statements.STANDING.format(p="?", now="strftime('%Y-%m-%d %H:%M:%f', 'now')")
+_HOME = statements.HOME.format(p="?")
 
 
 class SqliteReads:
@@ -42,6 +50,14 @@ class SqliteReads:
     async def blob_size(self, repository: str, digest: str) -> int | None:
         row = self._one(_BLOB, (digest, repository))
         return row[0] if row else None
+
+    async def standing(self, repository: str, digest: str) -> Standing | None:
+        row = self._one(_STANDING, (digest, repository))
+        return Standing.of_row(*row) if row else None
+
+    async def home(self, repository: str, namespace: str) -> Home | None:
+        row = self._one(_HOME, (namespace, repository))
+        return Home.of_row(*row) if row else None
 
     async def tags(self, repository: str, *, after: str = "", limit: int) -> list[str] | None:
         row = self._one(_REPOSITORY, (repository,))

@@ -22,8 +22,8 @@ def remove_manifests(
 ) -> dict[str, int]:
     """Remove manifests and their tags; the bytes of each that there was, by its digest.
 
-    An index that refers to one stays, and is sparse from then on. What they referred to, and what
-    has one as its subject, is put up for review.
+    An index that refers to one stays, and is sparse from then on. What they referred to, what has
+    one as its subject, and their own bytes in the storage are put up for review.
     """
     repository = lock(session, repository)
     ordered = sorted(set(digests))
@@ -51,12 +51,14 @@ def _remove(
     _review_what_they_held(session, number, gone, now)
     session.exec(delete(ManifestRow).where(*known))
     repository.manifests -= len(gone)
+    repository.manifest_bytes -= sum(sizes.values())
     session.add(repository)
     session.flush()
     pulls.forget(session, number, gone)
     for digest in gone:
         message, data = f"{digest} was deleted", {"digest": digest, "by": by}
         told(session, repository.name, "manifest-deleted", message, at=now, **data)
+    reviews.track(session, sizes, now=now)
     return sizes
 
 

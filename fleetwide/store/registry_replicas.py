@@ -96,6 +96,17 @@ def blobs_of(session: Session, repository_id: int, manifests: Sequence[str]) -> 
     return [found[digest] for digest in sorted(found)]
 
 
+def tags_ever_of(session: Session, repository_id: int, digest: str) -> list[str]:
+    """The names of all tags that mean the manifest or meant it once."""
+    of_it = select(TagRow.name).where(
+        TagRow.repository_id == repository_id, TagRow.digest == digest
+    )
+    ended = col(TagRow.ended_at)
+    # Apart, since each has an index of its own.
+    found = (session.exec(of_it.where(one)) for one in (ended.is_(None), ended.is_not(None)))
+    return sorted({name for names in found for name in names})
+
+
 def mount_sources(session: Session, region: str, digests: Iterable[str]) -> dict[str, str]:
     """For each blob one repository whose copy in the region has it."""
     query = (

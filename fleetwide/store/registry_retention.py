@@ -1,15 +1,13 @@
-"""Retention over the index: the facts of tags, and their end."""
+"""Retention over the index: the facts of tags."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from fleetwide.registry.retention import TagFacts
-from fleetwide.store import registry_tags
-from fleetwide.store.registry_repositories import find, id_of, lock
-from fleetwide.store.registry_tables import RepositoryRow, TagRow
+from fleetwide.store.registry_tables import TagRow
 from fleetwide.store.registry_usage import in_use
 from fleetwide.store.registry_visibility import tagged_images
 from fleetwide.store.session import Store
@@ -67,25 +65,3 @@ def live_tags(session: Session, repository_id: int, digests: Iterable[str]) -> d
         .group_by(col(TagRow.digest))
     )
     return dict(session.exec(query).all())
-
-
-def end_tags(
-    session: Session, name: str, tags: Sequence[TagFacts], *, by: str, now: datetime
-) -> int:
-    """End those of ``tags`` that still mean what they meant when they were judged; how many."""
-    repository = find(session, name)
-    if repository is None:
-        return 0
-    # Whoever pushes one of the tags now waits, or has been waited for.
-    repository = lock(session, repository)
-    ended = [tag for tag in tags if _is_as_judged(session, repository, tag)]
-    # Each touches its manifest, and those are locked in the order of their digests.
-    ended.sort(key=lambda tag: tag.digest)
-    for tag in ended:
-        registry_tags.delete(session, repository, tag.name, by=by, now=now)
-    return len(ended)
-
-
-def _is_as_judged(session: Session, repository: RepositoryRow, tag: TagFacts) -> bool:
-    row = registry_tags.live(session, id_of(repository), tag.name)
-    return row is not None and (row.digest, row.started_at) == (tag.digest, tag.pushed_at)

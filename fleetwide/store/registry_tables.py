@@ -38,6 +38,10 @@ class RepositoryRow(SQLModel, table=True):
     manifests: int = 0
     size: int = Field(default=0, sa_type=BigInteger)
     """Bytes of the blobs that belong to it, each counted once."""
+    manifest_bytes: int = Field(
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"}
+    )
+    """Bytes of the manifests themselves, which lie in the storage, too."""
     created_at: datetime = _time()
     deleting_since: datetime | None = _time(default=None)
     """Set while it is being deleted; it is not listed and takes no push any more."""
@@ -79,6 +83,15 @@ class ManifestRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "registry_manifest"
     __table_args__ = (
         Index("ix_registry_manifest_subject", "repository_id", "subject", "digest"),
+        Index(
+            "ix_registry_manifest_subject_type",
+            "repository_id",
+            "subject",
+            "artifact_type",
+            "digest",
+            sqlite_where=text("subject IS NOT NULL"),
+            postgresql_where=text("subject IS NOT NULL"),
+        ),
         Index("ix_registry_manifest_digest", "digest"),
     )
 
@@ -168,6 +181,14 @@ class TagRow(SQLModel, table=True):
             sqlite_where=text("ended_at IS NULL"),
             postgresql_where=text("ended_at IS NULL"),
         ),
+        # Apart from the live ones: of some manifests very many tags have ended.
+        Index(
+            "ix_registry_tag_ended",
+            "repository_id",
+            "digest",
+            sqlite_where=text("ended_at IS NOT NULL"),
+            postgresql_where=text("ended_at IS NOT NULL"),
+        ),
         Index("ix_registry_tag_history", "repository_id", "name", "started_at"),
     )
 
@@ -202,6 +223,22 @@ class ReviewRow(SQLModel, table=True):
     """What happened: ``uploaded``, ``untagged``, ``unreferenced``, ``deleted``, ``decided``."""
     tries: int = 0
     review_after: datetime = _time()
+
+
+class RetentionTagRow(SQLModel, table=True):
+    """A tag that goes by the report of a retention, as it was judged."""
+
+    __tablename__: ClassVar[Any] = "registry_retention_tag"
+    __table_args__ = (Index("ix_registry_retention_tag_judged", "judged_at"),)
+
+    run: str = Field(primary_key=True)
+    repository_id: int = Field(primary_key=True, sa_type=BigId)
+    name: str = _name(primary_key=True)
+    digest: str = _name()
+    pushed_at: datetime = _time()
+    ended: bool = False
+    """By the report's application."""
+    judged_at: datetime = _time()
 
 
 class RegistryAccountRow(SQLModel, table=True):

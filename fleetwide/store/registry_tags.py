@@ -1,16 +1,17 @@
 """Tags as intervals of time: what one means now, what it meant before, and who changed it."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, case, exists
+from sqlalchemy import bindparam, case, exists, insert
 from sqlmodel import Session, col, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from fleetwide.errors import NotFound
 from fleetwide.registry.names import check_tag
 from fleetwide.store import registry_reviews as reviews
-from fleetwide.store.registry_repositories import id_of, lock, lock_live, told
+from fleetwide.store.registry_repositories import count, id_of, lock, lock_live, told
 from fleetwide.store.registry_tables import ManifestRow, RepositoryRow, TagRow
 from fleetwide.store.tables import UtcDateTime
 
@@ -46,6 +47,51 @@ _TOUCH = (
     )
     .values(touched_at=_moment)
 )
+_NEWEST = (
+    select(TagRow.id, TagRow.digest, TagRow.started_at, TagRow.ended_at)
+    .where(TagRow.repository_id == bindparam("of_repository"), TagRow.name == bindparam("tag"))
+    .order_by(col(TagRow.started_at).desc(), col(TagRow.id).desc())
+    .limit(1)
+)
+_END = (
+    update(TagRow)
+    .where(col(TagRow.id) == bindparam("number"))
+    .values(ended_at=_moment, ended_by=bindparam("who"))
+)
+_BEGIN = insert(TagRow)
+# One manifest may have very many tags: whether there is one at all is looked for.
+_UNTAGGED = select(ManifestRow.digest).where(
+    ManifestRow.repository_id == bindparam("of_repository"),
+    col(ManifestRow.digest).in_(bindparam("manifests", expanding=True)),
+    ~exists().where(
+        col(TagRow.repository_id) == col(ManifestRow.repository_id),
+        col(TagRow.digest) == col(ManifestRow.digest),
+        col(TagRow.ended_at).is_(None),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """The last one of a tag."""
+
+    number: int
+    digest: str
+    started_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def runs(self) -> bool:
+        return self.ended_at is None
+
+
+@dataclass(frozen=True)
+class _Move:
+    """What tags are to mean, by whom and since when."""
+
+    digest: str
+    by: str
+    now: datetime
 
 
 def page(session: Session, repository_id: int, *, after: str = "", limit: int) -> list[TagRow]:
@@ -91,15 +137,15 @@ def of_manifests(session: Session, repository_id: int, digests: Iterable[str]) -
 def move(
     session: Session, repository: RepositoryRow, name: str, digest: str, *, by: str, now: datetime
 ) -> TagRow:
-    """Let the tag mean ``digest`` from now on; without a change, the interval that runs.
+    """Let the tag mean ``digest`` from now on: the interval that begins, or runs already.
 
     Raises:
         TagInvalid: ``name`` is no tag.
         NotFound: the repository, or the manifest in it, does not exist.
         Conflict: the repository is being deleted.
     """
-    (row,) = move_all(session, repository, [name], digest, by=by, now=now)
-    return row
+    move_all(session, repository, [name], digest, by=by, now=now)
+    return session.exec(_live(id_of(repository)).where(TagRow.name == name)).one()
 
 
 def move_all(
@@ -110,54 +156,53 @@ def move_all(
     *,
     by: str,
     now: datetime,
-) -> list[TagRow]:
+) -> None:
     """``move`` for several tags, each of ``names`` once."""
     names = [check_tag(name) for name in dict.fromkeys(names)]
     repository = lock_live(session, repository)
     repository_id = id_of(repository)
     newest = {name: _newest(session, repository_id, name) for name in names}
-    lost = {row.digest for row in newest.values() if row is not None and row.ended_at is None}
+    lost = {one.digest for one in newest.values() if one is not None and one.runs}
     lost.discard(digest)
     # Manifests are locked in one order, also by who counts their pulls.
     touched = [one for one in sorted({digest, *lost}) if _touch(session, repository_id, one, now)]
     if digest not in touched:
         raise NotFound(f"there is no manifest {digest} in {repository.name}")
-    moved = []
     for name, before in newest.items():
-        row = TagRow(repository_id=repository_id, name=name, digest=digest, by=by, started_at=now)
-        moved.append(_follow(session, repository, row, before))
+        _follow(session, repository, name, before, _Move(digest, by, now))
     review_untagged(session, repository_id, lost, now=now)
-    return moved
 
 
-def _newest(session: Session, repository_id: int, name: str) -> TagRow | None:
-    return next(iter(history(session, repository_id, name, limit=1)), None)
+def _newest(session: Session, repository_id: int, name: str) -> _Interval | None:
+    values = {"of_repository": repository_id, "tag": name}
+    row = session.connection().execute(_NEWEST, values).first()
+    return None if row is None else _Interval(*row)
 
 
 def _follow(
-    session: Session, repository: RepositoryRow, row: TagRow, newest: TagRow | None
-) -> TagRow:
-    """Let ``row`` follow the tag's last interval, unless that runs and means the same."""
-    now, running = row.started_at, newest
+    session: Session, repository: RepositoryRow, name: str, newest: _Interval | None, move: _Move
+) -> None:
+    """Let an interval follow the tag's last one, unless that runs and means the same."""
+    running, begin = None, move.now
     if newest is not None:
-        running = newest if newest.ended_at is None else None
-        if running is not None and running.digest == row.digest:
-            return running
+        running = newest if newest.runs else None
+        if running is not None and running.digest == move.digest:
+            return
         # Clocks of two gateways differ; intervals must not overlap all the same.
-        row.started_at = max(now, newest.ended_at or newest.started_at)
+        begin = max(begin, newest.ended_at or newest.started_at)
+    # The next interval may only begin when this one has ended: an index sees to it.
     if running is None:
-        repository.tags += 1
-        session.add(repository)
+        count(session, repository, tags=1)
     else:
-        _end(session, running, by=row.by, moment=row.started_at)
-        # The next interval may only begin when this one has ended: an index sees to it.
-        session.flush()
-    session.add(row)
-    session.flush()
-    before = running.digest if running is not None else ""
-    data = {"digest": row.digest, "tag": row.name, "by": row.by, "before": before}
-    told(session, repository.name, "tag-moved", f"{row.name} means {row.digest}", at=now, **data)
-    return row
+        ended = {"number": running.number, "moment": begin, "who": move.by}
+        session.connection().execute(_END, ended)
+    row = {"repository_id": id_of(repository), "name": name, "digest": move.digest}
+    row |= {"by": move.by, "started_at": begin, "ended_by": ""}
+    session.connection().execute(_BEGIN, row)
+    data = {"digest": move.digest, "tag": name, "by": move.by}
+    data["before"] = running.digest if running is not None else ""
+    message = f"{name} means {move.digest}"
+    told(session, repository.name, "tag-moved", message, at=move.now, **data)
 
 
 def delete(
@@ -171,8 +216,7 @@ def delete(
     if digest is None:
         return False
     _tell_deleted(session, repository, name, digest, by=by, now=now)
-    repository.tags -= 1
-    session.add(repository)
+    count(session, repository, tags=-1)
     if not session.connection().execute(_TAGGED, values | {"manifest": digest}).first():
         _touch(session, repository_id, digest, now)
         reviews.enqueue(session, reviews.MANIFEST, repository_id, [digest], "untagged", now=now)
@@ -194,18 +238,10 @@ def review_untagged(
     session: Session, repository_id: int, digests: Iterable[str], *, now: datetime
 ) -> None:
     """Have those manifests looked at that no tag means any more."""
-    # One manifest may have very many tags: whether there is one at all is looked for.
-    tagged = exists().where(
-        col(TagRow.repository_id) == repository_id,
-        col(TagRow.digest) == col(ManifestRow.digest),
-        col(TagRow.ended_at).is_(None),
-    )
-    query = select(ManifestRow.digest).where(
-        ManifestRow.repository_id == repository_id,
-        col(ManifestRow.digest).in_(list(digests)),
-        ~tagged,
-    )
-    lost = session.exec(query).all()
+    values = {"of_repository": repository_id, "manifests": list(digests)}
+    if not values["manifests"]:
+        return
+    lost = session.connection().execute(_UNTAGGED, values).scalars().all()
     reviews.enqueue(session, reviews.MANIFEST, repository_id, lost, "untagged", now=now)
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
 from fleetwide.models.batch import BatchState
-from fleetwide.models.containers import TaskState
 from fleetwide.models.registry_gc import Use
+from fleetwide.models.task_states import TaskState
 from fleetwide.store.releases import WORTH_KEEPING
 from fleetwide.store.tables import AttemptRow, ImageDigestRow, ImageRow, JobRow, OSReleaseRow
 
@@ -40,12 +40,13 @@ def _jobs(session: Session) -> Iterator[tuple[str, Use]]:
     """Tasks and batch jobs that have not ended, and those with an attempt that has not."""
     # By the states that there are, which the indexes serve; most rows are of the past.
     running = select(AttemptRow.job_id).where(col(AttemptRow.state).in_(LIVE))
-    query = select(JobRow.image, JobRow.kind, JobRow.workflow_id).where(
+    query = select(JobRow.image, JobRow.extra_images, JobRow.kind, JobRow.workflow_id).where(
         or_(col(JobRow.state).in_(LIVE), col(JobRow.id).in_(running))
     )
-    for image, kind, workflow_id in session.exec(query):
-        _, _, digest = image.partition("@")
-        yield digest, Use(kind="batch" if kind == "batch" else "task", id=workflow_id)
+    for image, extras, kind, workflow_id in session.exec(query):
+        use = Use(kind="batch" if kind == "batch" else "task", id=workflow_id)
+        for one in {image, *(extras or {}).values()}:
+            yield one.partition("@")[2], use
 
 
 def _releases(session: Session, digests: list[str]) -> Iterator[tuple[str, Use]]:

@@ -13,7 +13,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from fleetwide.registry.references import ImageReference
-from fleetwide.store.registry_repositories import AFTER_ALL
+from fleetwide.store.registry_repositories import AFTER_ALL, shown_by
 from fleetwide.store.registry_tables import (
     BlobRow,
     ManifestBlobRow,
@@ -21,6 +21,9 @@ from fleetwide.store.registry_tables import (
     RepositoryRow,
     TagRow,
 )
+
+_HELD = col(RepositoryRow.size) + col(RepositoryRow.manifest_bytes)
+"""Bytes that a repository holds: blobs and manifests."""
 
 
 @dataclass(frozen=True)
@@ -152,13 +155,22 @@ def shared_blobs(session: Session, repository_id: int, manifest: str) -> list[Sh
 
 
 def usage(
-    session: Session, *, by_owner: bool = False, after: str = "", name: str = "", limit: int
+    session: Session,
+    *,
+    by_owner: bool = False,
+    after: str = "",
+    name: str = "",
+    limit: int,
+    prefixes: Sequence[str] | None = None,
 ) -> list[Sums]:
-    """Sums per namespace or owner, by name from behind ``after``; with ``name`` only that one."""
+    """Sums per namespace or owner, by name from behind ``after``; with ``name`` only that one.
+
+    Repositories count that ``prefixes`` speak of, as ``shown_by`` reads them.
+    """
     part: Any = col(RepositoryRow.owner) if by_owner else _namespace(session)
     row = RepositoryRow
-    sums = (func.count(), func.sum(row.tags), func.sum(row.manifests), func.sum(row.size))
-    query = select(part, *sums).group_by(part)  # type: ignore[call-overload]
+    sums = (func.count(), func.sum(row.tags), func.sum(row.manifests), func.sum(_HELD))
+    query = select(part, *sums).where(shown_by(prefixes)).group_by(part)  # type: ignore[call-overload]
     if after:
         query = query.where(part > after)
     if name:
@@ -175,11 +187,15 @@ def _namespace(session: Session) -> Any:
     return func.substr(name, 1, func.instr(name.concat("/"), "/") - 1)
 
 
-def total_bytes(session: Session) -> tuple[int, int]:
-    """Bytes of all repositories together, and bytes that lie in storage, each blob once."""
-    held = session.exec(select(func.coalesce(func.sum(RepositoryRow.size), 0))).one()
-    stored = session.exec(select(func.coalesce(func.sum(BlobRow.size), 0))).one()
-    return int(held), int(stored)
+def held_bytes(session: Session, prefixes: Sequence[str] | None = None) -> int:
+    """Bytes of the repositories that ``prefixes`` speak of, what they share counted in each."""
+    query = select(func.coalesce(func.sum(_HELD), 0)).where(shown_by(prefixes))
+    return int(session.exec(query).one())
+
+
+def stored_bytes(session: Session) -> int:
+    """Bytes that lie in storage, each blob once."""
+    return int(session.exec(select(func.coalesce(func.sum(BlobRow.size), 0))).one())
 
 
 def present(session: Session, repository_id: int, digests: Iterable[str]) -> set[str]:

@@ -210,11 +210,14 @@ def users(session: Session, release: OSRelease) -> tuple[int, int]:
         query = select(ImageRow.bake_key).where(ImageRow.name == image.name)
         last = session.exec(query.order_by(col(ImageRow.created_at).desc())).first()
         newest += last == image.bake_key
-    running = select(JobRow.image).where(col(JobRow.finished_at).is_(None))
+    running = select(JobRow.image, JobRow.extra_images).where(col(JobRow.finished_at).is_(None))
     keys = [image.bake_key for image in baked]
     manifests = select(ImageDigestRow.digest).where(col(ImageDigestRow.bake_key).in_(keys))
     digests = {release.image_digest, *session.exec(manifests)}
-    jobs = sum(image.rpartition("@")[2] in digests for image in session.exec(running))
+    jobs = sum(
+        any(one.rpartition("@")[2] in digests for one in (image, *(extras or {}).values()))
+        for image, extras in session.exec(running)
+    )
     return newest, jobs
 
 

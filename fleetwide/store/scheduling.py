@@ -1,114 +1,84 @@
-"""What the scheduler reads and commits: the snapshot, the placements, the waiters to tell."""
+"""What the scheduler reads, and the waiters to tell. ``launches`` writes what was decided."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import exists, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from fleetwide.containers.placement import Decision, HostSnapshot, PendingAttempt, Snapshot
+from fleetwide.containers.placement import Fleet, Snapshot
 from fleetwide.models.base import Waiting
-from fleetwide.models.containers import HostState, Placement, TaskState, host_task_queue
-from fleetwide.store import events, hosts
-from fleetwide.store.tables import AttemptRow, HostRow, JobRow, WaiterRow
+from fleetwide.models.containers import Placement
+from fleetwide.models.hosts import host_task_queue
+from fleetwide.models.task_states import TaskState
+from fleetwide.store import capacity_groups, events, fleet_picture
+from fleetwide.store.among import among
+from fleetwide.store.job_shapes import JobShapes
+from fleetwide.store.kept_usage import KeptUsage
+from fleetwide.store.pending import Queue
+from fleetwide.store.tables import AttemptRow, JobRow, WaiterRow
 
-PENDING_LIMIT = 1000
-
-
-def snapshot(session: Session) -> Snapshot:
-    """Active hosts with what is free on them, and the oldest attempts without a host."""
-    taken = hosts.reserved(session)
-    active = session.exec(
-        select(HostRow).where(HostRow.state == HostState.ACTIVE).order_by(HostRow.host_id)
-    ).all()
-    pending = session.exec(
-        select(AttemptRow)
-        .where(AttemptRow.state == TaskState.ACCEPTED)
-        .order_by(col(AttemptRow.id))
-        .limit(PENDING_LIMIT)
-    ).all()
-    return Snapshot(
-        hosts=tuple(_host(row, *taken.get(row.host_id, (0, 0))) for row in active),
-        pending=tuple(_pending(row) for row in pending),
+MOST_NOTICES = 100
+IDS_AT_ONCE = 500
+# Built once: an idle scheduler asks many times a second.
+_WORK = select(
+    exists().where(col(AttemptRow.state) == TaskState.ACCEPTED),
+    exists().where(col(WaiterRow.done).is_(False)),
+)
+# Columns, not objects: thousands are told in one turn.
+_PLACED = (
+    select_columns(
+        col(WaiterRow.id),
+        col(WaiterRow.workflow_id),
+        col(WaiterRow.run_id),
+        col(WaiterRow.activity_id),
+        col(AttemptRow.index),
+        col(AttemptRow.attempt),
+        col(AttemptRow.host_id),
+        col(AttemptRow.devices),
+        col(AttemptRow.ports),
+        col(JobRow.image),
+        col(JobRow.extra_images),
     )
-
-
-def has_pending(session: Session) -> bool:
-    """Whether any attempt has no host yet."""
-    query = select(AttemptRow.id).where(AttemptRow.state == TaskState.ACCEPTED).limit(1)
-    return session.exec(query).first() is not None
-
-
-def _host(row: HostRow, cpu_taken: int, memory_taken: int) -> HostSnapshot:
-    return HostSnapshot(
-        host_id=row.host_id,
-        version=row.version,
-        cpu_milli=row.cpu_milli,
-        memory_bytes=row.memory_bytes,
-        free_cpu_milli=row.cpu_milli - cpu_taken,
-        free_memory_bytes=row.memory_bytes - memory_taken,
-        labels=frozenset(row.labels.items()),
+    .where(
+        col(WaiterRow.done).is_(False),
+        col(AttemptRow.waiter_id) == col(WaiterRow.id),
+        col(AttemptRow.reserved).is_(True),
+        col(JobRow.id) == col(WaiterRow.job_id),
     )
+    .order_by(col(WaiterRow.id), col(AttemptRow.id))
+)
 
 
-def _pending(row: AttemptRow) -> PendingAttempt:
-    assert row.id is not None
-    return PendingAttempt(
-        attempt_id=row.id,
-        cpu_milli=row.cpu_milli,
-        memory_bytes=row.memory_bytes,
-        host_labels=frozenset(row.host_labels.items()),
-        avoid_hosts=frozenset(row.avoid_hosts),
-    )
+def snapshot(
+    session: Session, shapes: JobShapes | None = None, *, now: datetime | None = None
+) -> Snapshot:
+    """All hosts that take work with what is free on them, and attempts without a host.
 
-
-def commit(
-    session: Session, planned: Snapshot, decisions: tuple[Decision, ...], *, now: datetime
-) -> int:
-    """Write the decisions whose host is unchanged since the snapshot; returns how many.
-
-    A host's version is compared and raised in one statement: a plan made on old figures loses and
-    is made again, so that no host is ever filled twice.
+    The scheduler itself reads all of it only now and then (``KeptFleet``, ``Queue``).
     """
-    versions = {host.host_id: host.version for host in planned.hosts}
-    placed = 0
-    for host_id in sorted({decision.host_id for decision in decisions}):
-        claimed = session.exec(
-            update(HostRow)
-            .where(
-                col(HostRow.host_id) == host_id,
-                col(HostRow.version) == versions[host_id],
-                col(HostRow.state) == HostState.ACTIVE,
-            )
-            .values(version=HostRow.version + 1)
-        ).rowcount
-        if claimed:
-            ids = [d.attempt_id for d in decisions if d.host_id == host_id]
-            placed += _launch(session, host_id, ids, now)
-    return placed
-
-
-def _launch(session: Session, host_id: str, attempt_ids: list[int], now: datetime) -> int:
-    return session.exec(
-        update(AttemptRow)
-        .where(col(AttemptRow.id).in_(attempt_ids), col(AttemptRow.state) == TaskState.ACCEPTED)
-        .values(
-            state=TaskState.LAUNCHED,
-            host_id=host_id,
-            reserved=True,
-            launched_at=now,
-            waiting=None,
-        )
-    ).rowcount
-
-
-def explain(session: Session, attempt_id: int, waiting: Waiting) -> None:
-    """Keep why an attempt waits; an attempt that got a host meanwhile is left alone."""
-    session.exec(
-        update(AttemptRow)
-        .where(col(AttemptRow.id) == attempt_id, col(AttemptRow.state) == TaskState.ACCEPTED)
-        .values(waiting=waiting.model_dump(mode="json"))
+    now = now or datetime.now(UTC)
+    shapes = shapes or JobShapes()
+    queue = Queue(shapes)
+    queue.refresh(session, now=now)
+    found = fleet_picture.all_hosts(session, shapes, queue.images, now=now)
+    usage = KeptUsage()
+    usage.take_all(found.usage)
+    return Snapshot(
+        fleet=Fleet.of(each.host for each in found.hosts),
+        requests=queue.requests,
+        occupants=tuple(one for each in found.hosts for one in each.occupants),
+        groups=usage.groups(capacity_groups.for_engine(session)),
     )
+
+
+def work(session: Session) -> tuple[bool, bool]:
+    """Whether any attempt has no host yet, and whether anybody waits to be told of one."""
+    pending, waiter = session.connection().execute(_WORK).one()
+    return pending, waiter
 
 
 @dataclass(frozen=True)
@@ -122,43 +92,63 @@ class Delivery:
     placements: tuple[Placement, ...]
 
 
-def placement_of(attempt: AttemptRow, image: str) -> Placement:
+def placement_of(
+    attempt: AttemptRow, image: str, extra_images: Mapping[str, str] | None
+) -> Placement:
     """The placement that a launched attempt stands for."""
-    assert attempt.host_id is not None
+    what = (attempt.index, attempt.attempt, attempt.host_id, attempt.devices, attempt.ports)
+    return _placement((*what, image, extra_images))
+
+
+def _placement(columns: Sequence[Any]) -> Placement:
+    index, attempt, host_id, devices, ports, image, extra_images = columns
     return Placement(
-        index=attempt.index,
-        attempt=attempt.attempt,
-        host_id=attempt.host_id,
-        task_queue=host_task_queue(attempt.host_id),
+        index=index,
+        attempt=attempt,
+        host_id=host_id,
+        task_queue=host_task_queue(host_id),
         image=image,
+        devices=devices,
+        ports=ports,
+        extra_images=dict(extra_images or {}),
     )
 
 
-def undelivered(session: Session) -> list[Delivery]:
-    """Every open waiter for which at least one attempt was placed."""
-    query = (
-        select(WaiterRow, AttemptRow, JobRow)
-        .where(
-            col(WaiterRow.done).is_(False),
-            AttemptRow.waiter_id == WaiterRow.id,
-            col(AttemptRow.reserved).is_(True),
-            JobRow.id == WaiterRow.job_id,
-        )
-        .order_by(col(WaiterRow.id), col(AttemptRow.id))
+def undelivered(session: Session, launched: Collection[int] | None = None) -> list[Delivery]:
+    """Every open waiter for which at least one attempt was placed, or one of the ``launched``."""
+    if launched is None:
+        return _deliveries(session, None)
+    ids = sorted(launched)
+    parts = (ids[first : first + IDS_AT_ONCE] for first in range(0, len(ids), IDS_AT_ONCE))
+    waiters = {number for part in parts for number in _waiters_of(session, part)}
+    return _deliveries(session, waiters) if waiters else []
+
+
+def _waiters_of(session: Session, attempt_ids: list[int]) -> list[int]:
+    query = select(AttemptRow.waiter_id).where(
+        among(session, col(AttemptRow.id), attempt_ids), col(AttemptRow.waiter_id).is_not(None)
     )
-    found: dict[int, tuple[WaiterRow, list[Placement]]] = {}
-    for waiter, attempt, job in session.exec(query):
-        assert waiter.id is not None
-        found.setdefault(waiter.id, (waiter, []))[1].append(placement_of(attempt, job.image))
-    return [
-        Delivery(key, waiter.workflow_id, waiter.run_id, waiter.activity_id, tuple(placements))
-        for key, (waiter, placements) in found.items()
-    ]
+    return [number for number in session.exec(query) if number is not None]
+
+
+def _deliveries(session: Session, waiter_ids: Collection[int] | None) -> list[Delivery]:
+    waiters: dict[int, tuple[str, str, str]] = {}
+    placements: dict[int, list[Placement]] = {}
+    ids = None if waiter_ids is None else sorted(waiter_ids)
+    parts = [ids[n : n + IDS_AT_ONCE] for n in range(0, len(ids), IDS_AT_ONCE)] if ids else [None]
+    for part in parts:
+        some = _PLACED if part is None else _PLACED.where(among(session, col(WaiterRow.id), part))
+        for key, workflow_id, run_id, activity_id, *placed in session.connection().execute(some):
+            assert key is not None
+            waiters[key] = (workflow_id, run_id, activity_id)
+            placements.setdefault(key, []).append(_placement(placed))
+    return [Delivery(key, *waiters[key], tuple(there)) for key, there in placements.items()]
 
 
 def mark_delivered(session: Session, waiter_ids: list[int]) -> None:
     """Close waiters that were told, or that nobody waits behind any more."""
-    session.exec(update(WaiterRow).where(col(WaiterRow.id).in_(waiter_ids)).values(done=True))
+    told = among(session, col(WaiterRow.id), waiter_ids)
+    session.connection().execute(update(WaiterRow).where(told).values(done=True))
 
 
 @dataclass(frozen=True)
@@ -172,24 +162,24 @@ class Notice:
 
 
 def untold(session: Session, *, accepted_before: datetime) -> list[Notice]:
-    """Reasons of waits that began before the given time and differ from what was last told."""
+    """Some reasons of waits that began before then and differ from what was last told."""
     query = (
-        select(WaiterRow, AttemptRow)
+        select(WaiterRow, AttemptRow.waiting)
         .where(
             col(WaiterRow.done).is_(False),
             AttemptRow.waiter_id == WaiterRow.id,
             AttemptRow.state == TaskState.ACCEPTED,
             col(AttemptRow.accepted_at) < accepted_before,
+            col(AttemptRow.waiting)["code"].as_string() != WaiterRow.told,
         )
         .order_by(col(AttemptRow.id))
+        .limit(MOST_NOTICES)
     )
     notices: dict[int, Notice] = {}
-    for waiter, attempt in session.exec(query):
+    for waiter, told in session.exec(query):
         assert waiter.id is not None
-        if attempt.waiting is None or waiter.id in notices:
-            continue
-        waiting = Waiting.model_validate(attempt.waiting)
-        if waiting.code != waiter.told:
+        if waiter.id not in notices:
+            waiting = Waiting.model_validate(told)
             notices[waiter.id] = Notice(waiter.id, waiter.workflow_id, waiter.run_id, waiting)
     return list(notices.values())
 

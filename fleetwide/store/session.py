@@ -7,23 +7,30 @@ from datetime import timedelta
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from fleetwide.containers.disruption_rates import SystemQuota
 from fleetwide.settings import Settings
 from fleetwide.store import registry_reviews
 from fleetwide.store.engine import open_engine
 
 REVIEW_DELAY = timedelta(hours=24)
+SYSTEM_QUOTA = SystemQuota(most=500, per_second=50)
 
 
 class Store:
     """The database behind transactions. One per process; safe to use from many threads.
 
     ``review_delay`` is how long the registry's garbage collection leaves alone what lost its last
-    reference.
+    reference; ``quota`` is how many running attempts the platform moves of all jobs together.
     """
 
-    def __init__(self, engine: Engine, review_delay: timedelta = REVIEW_DELAY) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        review_delay: timedelta = REVIEW_DELAY,
+        quota: SystemQuota = SYSTEM_QUOTA,
+    ) -> None:
         self.engine = engine
-        self._info = {"review_delay": review_delay}
+        self._info = {"review_delay": review_delay, "system_quota": quota}
         self._writer = engine.execution_options(writes=True)
         self._reader = engine
         if engine.dialect.name == "postgresql":
@@ -33,8 +40,13 @@ class Store:
             )
 
     @classmethod
-    def open(cls, database_url: str, review_delay: timedelta = REVIEW_DELAY) -> "Store":
-        return cls(open_engine(database_url), review_delay)
+    def open(
+        cls,
+        database_url: str,
+        review_delay: timedelta = REVIEW_DELAY,
+        quota: SystemQuota = SYSTEM_QUOTA,
+    ) -> "Store":
+        return cls(open_engine(database_url), review_delay, quota)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Store":
@@ -45,7 +57,8 @@ class Store:
         """
         url = settings.database_url.get_secret_value()
         lease = timedelta(seconds=settings.registry_lease_seconds)
-        return cls.open(url, max(timedelta(hours=settings.registry_review_hours), lease))
+        quota = SystemQuota(settings.disruption_quota, settings.disruption_quota_per_second)
+        return cls.open(url, max(timedelta(hours=settings.registry_review_hours), lease), quota)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -54,9 +67,14 @@ class Store:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A transaction that commits at the end of the block, or rolls back on any exception."""
+    def write(self, *, reason: str = "") -> Iterator[Session]:
+        """A transaction that commits at the end of the block, or rolls back on any exception.
+
+        ``reason`` is why somebody wants it: it stands in what is told of the registry, and of
+        running work that is moved.
+        """
         with self._session(self._writer) as session, session.begin():
+            session.info["reason"] = reason
             yield session
             session.flush()
             registry_reviews.write_down(session)

@@ -16,9 +16,13 @@ from sqlalchemy import (
     Index,
     Integer,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
+
+from fleetwide.models.capacity_groups import DEFAULT_GROUP, DEFAULT_PRIORITY
+from fleetwide.models.hosts import DEFAULT_FIRST_PORT, DEFAULT_LAST_PORT
 
 # SQLite only gives autoincrement to a column declared INTEGER.
 BigId = BigInteger().with_variant(Integer, "sqlite")
@@ -47,8 +51,8 @@ def _time(**options: Any) -> Any:
     return Field(sa_type=UtcDateTime, **options)
 
 
-def _json(**options: Any) -> Any:
-    return Field(sa_type=JSON, **options)
+def _json(kind: Any = JSON, **options: Any) -> Any:
+    return Field(sa_type=kind, **options)
 
 
 class OSReleaseRow(SQLModel, table=True):
@@ -212,8 +216,20 @@ class HostRow(SQLModel, table=True):
     state: str = Field(index=True)
     cpu_milli: int
     memory_bytes: int = Field(sa_type=BigInteger)
+    disk_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    """None where nobody knows: then it is not counted."""
+    network_mbps: int | None = None
+    """As for the disk."""
+    gpus: list[str] = _json(default_factory=list)
+    """Its devices by id; the engine numbers them by their places here."""
+    first_port: int = DEFAULT_FIRST_PORT
+    last_port: int = DEFAULT_LAST_PORT
+    machine: dict[str, Any] = _json(default_factory=dict)
+    """``HostFacts``: what it really has, before anything is kept back."""
     labels: dict[str, str] = _json(default_factory=dict)
     docker_version: str = ""
+    pressure: str = ""
+    """Why it gets no new work for now, though its state allows it; empty for nothing."""
     version: int = 1
     """Raised by every placement and release, so that two schedulers cannot both fill the host."""
     registered_at: datetime = _time()
@@ -224,7 +240,10 @@ class JobRow(SQLModel, table=True):
     """A container task or a batch job: one row per workflow run."""
 
     __tablename__: ClassVar[Any] = "job"
-    __table_args__ = (UniqueConstraint("workflow_id", "run_id"),)
+    __table_args__ = (
+        UniqueConstraint("workflow_id", "run_id"),
+        Index("ix_job_service", "service_id", "finished_at"),
+    )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     workflow_id: str = Field(index=True)
@@ -235,19 +254,41 @@ class JobRow(SQLModel, table=True):
     owner: str = ""
     queue: str = ""
     size: int = 1
+    capacity_group: str = DEFAULT_GROUP
+    priority: int = DEFAULT_PRIORITY
     state: str = Field(index=True)
     image: str = ""
     """Pinned by digest."""
+    extra_images: dict[str, str] | None = _json(
+        JSON(none_as_null=True), default=None, nullable=True
+    )
+    """The same for each extra container, by its name; rows from before may have JSON's null."""
     spec: dict[str, Any] = _json()
     result: dict[str, Any] | None = _json(default=None, nullable=True)
     created_at: datetime = _time()
-    finished_at: datetime | None = _time(default=None)
+    finished_at: datetime | None = _time(default=None, index=True)
+    service_id: str | None = None
+    """The service that it is a copy of."""
+    copy_index: int | None = None
+    revision: int | None = None
+    """Of the service, which the copy is made from."""
+
+
+class JobLabelRow(SQLModel, table=True):
+    """What somebody noted on a task or a batch job."""
+
+    __tablename__: ClassVar[Any] = "job_label"
+    __table_args__ = (Index("ix_job_label_value", "name", "value", "job_id"),)
+
+    job_id: int = Field(primary_key=True, sa_type=BigId, foreign_key="job.id")
+    name: str = Field(primary_key=True)
+    value: str
 
 
 class AttemptRow(SQLModel, table=True):
     """One attempt of one task or array child: its wait, its reservation, its end.
 
-    While ``reserved`` is true the attempt's CPU and memory count against its host.
+    While ``reserved`` is true all that the attempt asks for counts against its host.
     """
 
     __tablename__: ClassVar[Any] = "attempt"
@@ -255,6 +296,12 @@ class AttemptRow(SQLModel, table=True):
         UniqueConstraint("job_id", "index", "attempt"),
         Index("ix_attempt_state_id", "state", "id"),
         Index("ix_attempt_host_reserved", "host_id", "reserved"),
+        Index(
+            "ix_attempt_preempt_at",
+            "preempt_at",
+            sqlite_where=text("preempt_at IS NOT NULL"),
+            postgresql_where=text("preempt_at IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
@@ -262,10 +309,24 @@ class AttemptRow(SQLModel, table=True):
     index: int = 0
     attempt: int = 1
     state: str
+    """Changed by ``attempt_states`` alone."""
+    left_state: str | None = None
+    """What a Disconnected one was before."""
+    version: int = 1
+    """Raised by every change of the state, which is compared with it."""
+    lineage: dict[str, Any] = _json(default_factory=dict)
+    """The models' ``Lineage``."""
     reason: str | None = None
     message: str = ""
     cpu_milli: int
     memory_bytes: int = Field(sa_type=BigInteger)
+    disk_bytes: int = Field(default=0, sa_type=BigInteger)
+    network_mbps: int = 0
+    gpus: int = 0
+    devices: list[str] = _json(default_factory=list)
+    """The GPU devices that it got, by the ids of its host."""
+    ports: dict[str, int] = _json(default_factory=dict)
+    """The ports of its host that it got, by name."""
     host_labels: dict[str, str] = _json(default_factory=dict)
     avoid_hosts: list[str] = _json(default_factory=list)
     host_id: str | None = None
@@ -273,6 +334,13 @@ class AttemptRow(SQLModel, table=True):
     waiter_id: int | None = Field(default=None, sa_type=BigId, index=True)
     """The waiter that is told when a host was found."""
     waiting: dict[str, Any] | None = _json(default=None, nullable=True)
+    preempt_at: datetime | None = _time(default=None)
+    """Its place was lent, and is taken back then; None for all others."""
+    preempt_for: int | None = Field(default=None, sa_type=BigInteger)
+    """The number of the attempt that needs its place."""
+    health: dict[str, Any] | None = _json(default=None, nullable=True)
+    """What the checks of its main container tell; beside its state."""
+    extra_containers: list[dict[str, Any]] | None = _json(default=None, nullable=True)
     exit_code: int | None = None
     oom_killed: bool = False
     log_key: str | None = None

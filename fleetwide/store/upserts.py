@@ -3,10 +3,34 @@
 Looking first and inserting afterwards lets two writers on PostgreSQL both find nothing.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import CursorResult
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel
+
+
+@dataclass(frozen=True)
+class Upsert:
+    """An ``INSERT`` that is built once: to write it anew costs several times what it does."""
+
+    postgresql: Any
+    sqlite: Any
+
+    @classmethod
+    def into(cls, table: type[SQLModel], build: Callable[[Any], Any]) -> "Upsert":
+        """``build`` says by ``on_conflict_do_nothing`` or ``..._update`` how it gives way."""
+        return cls(build(postgresql.insert(table)), build(sqlite.insert(table)))
+
+    def run(
+        self, session: Session, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    ) -> CursorResult[Any]:
+        """Insert one row, or several that have the same columns."""
+        connection = session.connection()
+        of_postgresql = connection.dialect.name == "postgresql"
+        return connection.execute(self.postgresql if of_postgresql else self.sqlite, rows)
 
 
 def insert(session: Session, table: type[SQLModel]) -> Any:

@@ -29,6 +29,10 @@ class WorkerRole:
     activities: Sequence[Callable[..., Any]] = ()
     max_activities: int = 50
     max_workflow_tasks: int = 16
+    executor: ThreadPoolExecutor | None = None
+    """Threads that the activities share with other workers; unset, threads of their own."""
+    activity_pollers: int | None = None
+    """Polls that wait for activities at a time; unset, the SDK's number."""
 
 
 def sandbox() -> WorkflowRunner:
@@ -45,10 +49,12 @@ def make_worker(client: Client, role: WorkerRole) -> Worker:
         task_queue=role.task_queue,
         workflows=role.workflows,
         activities=role.activities,
-        activity_executor=ThreadPoolExecutor(role.max_activities, f"activity-{role.task_queue}"),
+        activity_executor=role.executor
+        or ThreadPoolExecutor(role.max_activities, f"activity-{role.task_queue}"),
         workflow_runner=sandbox() if role.workflows else UnsandboxedWorkflowRunner(),
         interceptors=[ActivityEdge(), WorkflowEdge()],
         max_concurrent_activities=role.max_activities,
+        max_concurrent_activity_task_polls=role.activity_pollers,
         max_concurrent_workflow_tasks=role.max_workflow_tasks if role.workflows else None,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

@@ -24,7 +24,9 @@ from temporalio.client import Client
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
-from fleetwide.models.containers import AttemptResult, EndReason, HostSpec, RunContainer
+from fleetwide.models.containers import AttemptResult, RunContainer
+from fleetwide.models.hosts import HostSpec
+from fleetwide.models.task_states import EndReason
 from fleetwide.providers.attempt_logs import LogWriter
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.objects import ObjectStore, open_object_store
@@ -147,6 +149,7 @@ def settings_for(folder: Path, temporal_address: str, registry_url: str) -> Sett
         state_dir=folder / "state",
         database_url=SecretStr(f"sqlite:///{folder}/fleetwide.db"),
         registry_url=registry_url,
+        registry_auth="off",
         object_store_url=f"file:{folder}/objects",
     )
 
@@ -288,7 +291,7 @@ def prepare(store: Store) -> None:
     upgrade(store.engine)
     with store.write() as session:
         spec = HostSpec.model_validate({"host_id": HOST, "cpu": 4, "memory": "4GiB"})
-        hosts.register(session, spec, docker_version="27.0", now=datetime.now(UTC))
+        hosts.register(session, spec, now=datetime.now(UTC))
     index_image(store)
 
 

@@ -63,6 +63,26 @@ RECIPE = {
 GRANT = {"repositories": "apps/*", "actions": ["pull"]}
 ACCOUNT = {"name": "x", "grants": [GRANT], "owner": "x", "description": "x"}
 REASON = {"reason": "x", "by": "x"}
+BUDGET = {"policy": {"unhealthy_limit": {"copies": 1}}, "windows": [{"zone": "UTC"}]}
+POOL = {
+    "name": "x",
+    "types": [{"name": "m6i.large"}],
+    "labels": {"team": "x"},
+    "ec2": {
+        "region": "eu-west-1",
+        "subnets": ["subnet-0a1b2c3d"],
+        "instance_profile": "x",
+        "image": "fleet-host",
+    },
+}
+SERVICE = {
+    "app": "x",
+    "owner": "x",
+    "labels": {"team": "x"},
+    "container": CONTAINER,
+    "capacity": {"desired": 1},
+    "deploy": {"max_failed_copies": 1},
+}
 ROSCO = {"package": "hello", "base_os": "baseos", "user": "x", "cloud_provider_type": "docker"}
 # One valid document for each route that takes one.
 REQUESTS: dict[tuple[str, str], Any] = {
@@ -86,6 +106,38 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("PUT", "/v1/recipes/x"): RECIPE,
     ("POST", "/v1/tasks"): {"app": "x", "owner": "x", "container": CONTAINER},
     ("POST", "/v1/tasks/x/cancel"): {"reason": "x"},
+    ("PUT", "/v1/tasks/x/disruption-budget"): {"disruption_budget": BUDGET, **REASON},
+    ("PUT", "/v1/batch/jobs/x/disruption-budget"): {"disruption_budget": BUDGET, **REASON},
+    ("POST", "/v1/tasks/x/exec"): {"command": ["true"], "env": {"A": "x"}, "by": "x"},
+    ("POST", "/v1/tasks/x/fetch"): {"path": "/etc", "by": "x"},
+    ("POST", "/v1/tasks/x/stats"): {"samples": 2},
+    ("POST", "/v1/fleet/valve/release"): REASON,
+    ("POST", "/v1/hosts/x/cordon"): REASON,
+    ("POST", "/v1/hosts/x/uncordon"): REASON,
+    ("POST", "/v1/hosts/x/phase-out"): REASON,
+    ("POST", "/v1/hosts/x/drain"): REASON,
+    ("POST", "/v1/hosts/x/remove"): REASON,
+    ("PUT", "/v1/capacity-groups/x"): {"owner": "x", "guarantee": {"memory": "1GiB"}, **REASON},
+    ("POST", "/v1/metrics"): {
+        "source": "x",
+        "samples": [{"service": "web", "task": "web.0.1", "name": "cpu", "value": 1}],
+    },
+    ("POST", "/v1/pools"): POOL,
+    ("POST", "/v1/pools/x/scale"): {"desired": 1, **REASON},
+    ("POST", "/v1/pools/x/refresh"): REASON,
+    ("POST", "/v1/pools/x/delete"): REASON,
+    ("POST", "/v1/services"): {"name": "x", "spec": SERVICE},
+    ("PUT", "/v1/services/x"): {"spec": SERVICE, **REASON},
+    ("POST", "/v1/services/x/plan"): {"spec": SERVICE, **REASON},
+    ("POST", "/v1/services/x/scale"): {"desired": 1, "numbers": {"a": 1}, **REASON},
+    ("POST", "/v1/services/x/enabled"): {"enabled": True, **REASON},
+    ("POST", "/v1/services/x/processes"): {"disable_increase_desired": True, **REASON},
+    ("POST", "/v1/services/x/pause"): REASON,
+    ("POST", "/v1/services/x/resume"): REASON,
+    ("POST", "/v1/services/x/promote"): REASON,
+    ("POST", "/v1/services/x/abort"): REASON,
+    ("POST", "/v1/services/x/rollback"): {"revision": 1, **REASON},
+    ("POST", "/v1/services/x/terminate-copy"): {"task_id": "x.0.1", **REASON},
     ("POST", "/v1/batch/jobs"): {"app": "x", "owner": "x", "queue": "q", "container": CONTAINER},
     ("POST", "/v1/batch/jobs/x/cancel"): {"reason": "x"},
     ("POST", "/v1/registry/accounts"): ACCOUNT,

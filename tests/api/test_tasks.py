@@ -164,6 +164,10 @@ def test_hosts_show_what_is_taken(http: TestClient) -> None:
     [host] = http.get("/v1/hosts").json()["items"]
     assert (host["host_id"], host["state"], host["cpu"]) == (HOST, "Active", 4.0)
     assert host["memory"] == 4 * 1024**3
+    assert (host["disk"], host["gpus"], host["ports"]) == (None, [], "20000-32000")
+    one = http.get(f"/v1/hosts/{HOST}").json()
+    assert one["machine"] is None
+    assert http.get("/v1/hosts/nobody").json()["hint"] == "fleetwide host list"
 
 
 def test_a_workflow_that_failed_before_its_row_is_found_by_its_id(
@@ -183,3 +187,32 @@ def test_a_workflow_that_failed_before_its_row_is_found_by_its_id(
     assert task["error"]["code"] == "ImageNotFound"
     operation = http.get("/v1/operations/task/early").json()
     assert operation["error"]["detail"] == "container.image: apps/missing:1 is not in the registry"
+
+
+def test_tasks_are_found_by_all_of_their_labels(http: TestClient) -> None:
+    run(http, "exit", "0", labels={"team": "a", "run": "1"})
+    run(http, "exit", "0", labels={"team": "a", "run": "2"})
+    run(http, "exit", "0")
+
+    def found(*labels: str) -> list[dict[str, str]]:
+        page = http.get("/v1/tasks", params={"label": list(labels)}).json()
+        return [task["labels"] for task in page["items"]]
+
+    assert found("team=a") == [{"team": "a", "run": "2"}, {"team": "a", "run": "1"}]
+    assert found("team=a", "run=1") == [{"team": "a", "run": "1"}]
+    assert found("team=b") == []
+    assert found("team=") == []
+
+
+@pytest.mark.parametrize("label", ["team", "=a", "te am=a"])
+def test_a_label_that_is_none_is_refused(http: TestClient, label: str) -> None:
+    refused = http.get("/v1/tasks", params={"label": label})
+    assert refused.status_code == 422
+    assert refused.json()["fields"][0]["field"] == "label"
+
+
+def test_labels_of_the_platform_are_its_own(http: TestClient) -> None:
+    spec = {**task_spec("exit", "0"), "labels": {"fleetwide.host": "h9"}}
+    refused = http.post("/v1/tasks", json=spec)
+    assert refused.status_code == 422
+    assert "the platform's own" in refused.text

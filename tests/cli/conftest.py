@@ -1,14 +1,24 @@
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
+import structlog
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from fleetwide.cli import main
 from fleetwide.client import Client
 from tests.api.harness import Plane, registry
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet() -> Iterator[None]:
+    """The scheduler's own log does not go where the command line prints: they are one process."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    yield
+    structlog.reset_defaults()
 
 
 @dataclass(frozen=True)
@@ -49,14 +59,18 @@ def fleetwide(
         "bake",
         "image",
         "task",
+        "task_lists",
         "batch",
+        "capacity_group",
         "host",
-        "registry",
+        "registry_contents",
         "registry_gc",
         "registry_quota",
         "registry_retention",
         "registry_tags",
         "events",
+        "scheduler",
+        "service",
     ):
         monkeypatch.setattr(f"fleetwide.cli.{module}.client", in_process)
 

@@ -25,9 +25,11 @@ def test_a_task_is_run_and_shown(fleetwide: Command) -> None:
     assert ran.code == 0, ran.err
     assert "task 01" in ran.err
     shown = masked(ran.out)
-    assert shown.startswith("task:  <id>\napp:  hello\nstate:  Finished\nreason:  normal\n")
-    assert "\nattempts\n  ATTEMPT  STATE  REASON  EXIT  HOST  STARTED  FINISHED\n" in shown
-    assert "\n  1  Finished  normal  0  h1  <time>  <time>\n" in shown
+    assert shown.startswith("task:  <id>\napp:  hello\ncapacity group:  default, priority 50\n")
+    assert "\nstate:  Finished\nreason:  normal\n" in shown
+    head = "ATTEMPT  STATE  REASON  EXIT  HOST  STARTED  FINISHED  FOLLOWS  RETRIES  DELAY"
+    assert f"\nattempts\n  {head}\n" in shown
+    assert "\n  1  Finished  normal  0  h1  <time>  <time>  -  -  -\n" in shown
     assert shown.endswith("\nlast lines\n  attempt 1 of 0 says hällo\n")
 
 
@@ -48,7 +50,10 @@ def test_following_prints_the_log_alone(fleetwide: Command) -> None:
 
 
 def test_tasks_are_listed_in_every_form(fleetwide: Command) -> None:
-    run = fleetwide("task", "run", *SMALL, "--app", "listed", "-o", "name", "--", "exit", "0")
+    label = ("--label", "team=listed")
+    run = fleetwide(
+        "task", "run", *SMALL, "--app", "listed", *label, "-o", "name", "--", "exit", "0"
+    )
     task_id = run.out.strip()
     listing = ("task", "list", "--app", "listed")
     assert masked(fleetwide(*listing).out) == (
@@ -59,6 +64,11 @@ def test_tasks_are_listed_in_every_form(fleetwide: Command) -> None:
     assert fleetwide(*listing, "-o", "name").out == f"{task_id}\n"
     assert json.loads(fleetwide(*listing, "-o", "json").out)["items"][0]["id"] == task_id
     assert yaml.safe_load(fleetwide(*listing, "-o", "yaml").out)["items"][0]["id"] == task_id
+    assert fleetwide("task", "list", *label, "-o", "name").out == f"{task_id}\n"
+    assert "team=listed" in fleetwide("task", "show", task_id).out
+    assert fleetwide("task", "list", *label, "--reason", "failed", "-o", "name").out == ""
+    both = ("--state", "Started", "--state", "Finished")
+    assert fleetwide("task", "list", *label, *both, "-o", "name").out == f"{task_id}\n"
     assert fleetwide("task", "logs", task_id, "--tail", "1").out == "attempt 1 of 0 says hällo\n"
 
 
@@ -120,6 +130,16 @@ def test_files_are_uploaded_and_baked(fleetwide: Command, tmp_path: Path) -> Non
     strange = tmp_path / "x.zip"
     strange.write_bytes(b"x")
     assert fleetwide("bake", "create", str(strange), *base).code == 3
+
+
+def test_a_host_is_shown_with_what_it_offers_and_what_of_it_is_taken(fleetwide: Command) -> None:
+    shown = fleetwide("host", "show", "h1").out
+    assert "KEPT BACK" in shown
+    assert "not counted" in shown
+    assert "20000-32000" in shown
+    missing = fleetwide("host", "show", "h9")
+    assert missing.code != 0
+    assert "there is no host h9" in missing.err
 
 
 def test_hosts_registry_and_events(fleetwide: Command) -> None:

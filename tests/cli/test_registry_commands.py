@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetwide.cli import main
+from fleetwide.cli import main, output
 from fleetwide.client import Client
 from fleetwide.store import registry_pulls
 from fleetwide.store.session import Store
@@ -17,7 +17,7 @@ from tests.registry_index import NOW, image, push, upload
 
 A, B = image("a"), image("a", "b")
 Cli = Callable[..., tuple[int, str, str]]
-MODULES = ("registry", "registry_quota", "registry_retention", "registry_tags")
+MODULES = ("registry_contents", "registry_quota", "registry_retention", "registry_tags")
 
 
 @pytest.fixture
@@ -100,7 +100,8 @@ def test_usage_and_quotas(cli: Cli) -> None:
     code, out, said = cli("usage")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["NAME", "apps", "ci"]
-    assert "16 B; 8 B lie in storage" in said
+    held = output.size(16 + 2 * (len(A.data) + len(B.data)))
+    assert f"all repositories hold {held}; 8 B lie in storage" in said
     assert cli("usage", "tests", "--by", "owner", "-o", "name")[1] == "tests\n"
     assert "any amount" in cli("quota", "show", "ci")[1]
     assert "1.0 GiB" in cli("quota", "set", "ci", "1GiB", "--owner", "team")[1]

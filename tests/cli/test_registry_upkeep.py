@@ -47,10 +47,14 @@ def test_a_collection_is_paused_slowed_down_and_resumed(fleetwide: Command, paus
 
 
 def test_schedules_are_set_and_shown(fleetwide: Command) -> None:
-    listed = fleetwide(*GC, "schedule", "--scrub-hours", "0", "-o", "name")
-    assert listed.out.split() == ["registry-gc/scheduled", "registry-reconcile/scheduled"]
-    assert "reconcile" in fleetwide(*GC, "status").out
-    never = ("--gc-minutes", "0", "--reconcile-hours", "0", "--scrub-hours", "0")
+    every = ["gc", "reconcile", "scrub", "retention"]
+    listed = fleetwide(*GC, "schedule", "-o", "name")
+    assert listed.out.split() == [f"registry-{kind}/scheduled" for kind in every]
+    changed = fleetwide(*GC, "schedule", "--scrub-hours", "0", "--reconcile-hours", "12")
+    lines = {line.split()[0]: line for line in changed.out.splitlines()}
+    assert (" 12 h " in lines["reconcile"], " 1 h " in lines["gc"]) == (True, True)
+    assert "scrub" not in lines
+    never = ("--gc-minutes", "0", "--reconcile-hours", "0", "--retention-hours", "0")
     assert fleetwide(*GC, "schedule", *never, "-o", "name").out == ""
     assert fleetwide(*GC, "schedule", "--gc-minutes", "-1").code == 3
 

@@ -72,7 +72,7 @@ def test_a_job_in_the_middle(platform: Platform, stable: OSRelease) -> None:
 def test_a_job_from_our_own_side_with_a_reason(platform: Platform, stable: OSRelease) -> None:
     spec = spec_of(stable.reference, "sleep", "600", size=4)
     platform.start("BatchJob", "batch/c-cli", spec)
-    eventually(lambda: platform.containers(workflow_id="batch/c-cli"), 30, "children")
+    eventually(lambda: platform.containers(workflow_id="batch/c-cli"), 120, "children")
     platform.fleetwide("batch", "cancel", "c-cli", "--reason", "changed my mind")
     ended = platform.ended("batch/c-cli")
     assert (ended.status, ended.result["state"]) == ("COMPLETED", "cancelled")

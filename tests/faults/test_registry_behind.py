@@ -6,26 +6,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance.client import Registry, is_error
-from tests.oci_objects import MANIFEST, Manifest, image
-from tests.registry_stack import Stack, registry_stack
+from tests.faults.registry_parts import client, stack
+from tests.oci_objects import MANIFEST, Manifest, image, index
+from tests.registry_stack import Stack
 
+__all__ = ["client", "stack"]
 pytestmark = pytest.mark.integration
 
 NAME = "faults/behind"
 ACCEPT = {"Accept": MANIFEST}
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with registry_stack(tmp_path_factory.mktemp("behind")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[Registry]:
-    made = Registry(stack.url)
-    with made.http:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +86,17 @@ def test_a_push_of_what_was_lost_is_refused_by_name_and_heals(
     client.push_blob(NAME, made.blobs[1])
     assert client.put(NAME, "lost", made).status_code == 201
     assert client.get(NAME, "lost", ACCEPT).content == made.data
+
+
+def test_an_index_goes_in_also_when_distribution_has_lost_its_children(
+    client: Registry, behind: Registry
+) -> None:
+    inner = index(image())
+    client.push(NAME, inner)
+    for lost in (inner, *inner.children):
+        assert behind.call("DELETE", f"{NAME}/manifests/{lost.digest}").status_code == 202
+    outer = index(inner)
+    assert client.put(NAME, "outer", outer).status_code == 201
+    for kept in (outer, inner, *inner.children):
+        found = behind.get(NAME, kept.digest, {"Accept": kept.media_type})
+        assert (found.status_code, found.content) == (200, kept.data)

@@ -1,7 +1,10 @@
-"""Ten thousand hosts pull one image at once."""
+"""Ten thousand hosts pull one image at once, each over a connection of its own."""
 
 import asyncio
+import re
+import resource
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,14 +16,57 @@ from tests.registry_stack import Stack, registry_stack
 pytestmark = pytest.mark.integration
 
 PULLS = 10_000
-CONNECTIONS = 200
+AT_LEAST = 4_000
+"""Connections; fewer would not tell more than a fraction of them does."""
+SPARE = 1_000
+"""Open files that a process needs for other things."""
+PER_CONNECTION = 32 * 1024
+"""Bytes of the gateway's memory."""
 NAME = "faults/crowd"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def connections() -> Iterator[int]:
+    """How many hosts the machine's limit allows; nginx takes two files for each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2 * AT_LEAST + SPARE:
+        pytest.skip(f"this machine allows {hard} open files; {2 * AT_LEAST + SPARE} are needed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield min(PULLS, (hard - SPARE) // 2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, connections: int) -> Iterator[Stack]:
     with registry_stack(tmp_path_factory.mktemp("crowd")) as made:
         yield made
+
+
+class Crowd:
+    """All hosts; nobody asks for anything before everybody is connected."""
+
+    def __init__(self, url: str, made: Manifest, connections: int) -> None:
+        self._host, _, port = urlsplit(url).netloc.partition(":")
+        self._port = int(port)
+        self._made = made
+        self._layer = Manifest(made.blobs[1])
+        self._left = iter(range(PULLS))
+        self._all_here = asyncio.Barrier(connections)
+
+    async def host(self) -> int:
+        """Pull as long as there is somebody left to pull for; how often that was."""
+        reader, writer = await asyncio.open_connection(self._host, self._port)
+        pulled = 0
+        try:
+            await self._all_here.wait()
+            for _ in self._left:
+                assert await _get(reader, writer, "manifests/v1") == (200, self._made.data)
+                path = f"blobs/{self._layer.digest}"
+                assert await _get(reader, writer, path) == (200, self._layer.data)
+                pulled += 1
+        finally:
+            writer.close()
+        return pulled
 
 
 async def _get(
@@ -34,29 +80,22 @@ async def _get(
     return int(answer[9:12]), await reader.readexactly(length)
 
 
-async def _host(address: str, made: Manifest, left: Iterator[int]) -> int:
-    """Pull the image as long as there is somebody left to pull it for; how often that was."""
-    name, _, port = address.partition(":")
-    reader, writer = await asyncio.open_connection(name, int(port))
-    pulled = 0
-    layer = Manifest(made.blobs[1])
-    try:
-        for _ in left:
-            assert await _get(reader, writer, "manifests/v1") == (200, made.data)
-            assert await _get(reader, writer, f"blobs/{layer.digest}") == (200, layer.data)
-            pulled += 1
-    finally:
-        writer.close()
-        await writer.wait_closed()
-    return pulled
+def _memory(pid: int) -> int:
+    """The most bytes that the process has had in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
 
 
-async def test_ten_thousand_pulls_of_one_image_all_get_it(stack: Stack) -> None:
+async def test_ten_thousand_pulls_of_one_image_all_get_it(stack: Stack, connections: int) -> None:
     made = image(1, size=2000)
     client = Registry(stack.url)
     with client.http:
         client.push(NAME, made, ["v1"])
-    left = iter(range(PULLS))
-    address = urlsplit(stack.url).netloc
-    pulled = await asyncio.gather(*(_host(address, made, left) for _ in range(CONNECTIONS)))
-    assert sum(pulled) == PULLS
+    before = _memory(stack.gateway.pid)
+    crowd = Crowd(stack.url, made, connections)
+    async with asyncio.timeout(240), asyncio.TaskGroup() as hosts:
+        tasks = [hosts.create_task(crowd.host()) for _ in range(connections)]
+    assert sum(task.result() for task in tasks) == PULLS
+    assert _memory(stack.gateway.pid) - before < connections * PER_CONNECTION

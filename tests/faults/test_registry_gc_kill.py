@@ -27,7 +27,7 @@ class Deadly:
 
     def __getattr__(self, name: str) -> object:
         method = getattr(self._tree, name)
-        if name not in ("remove", "remove_empty", "remove_folder", "write", "move"):
+        if name not in ("remove", "remove_empty", "remove_folder", "write", "copy"):
             return method
 
         def change(*arguments: object) -> object:

@@ -3,36 +3,23 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from tests.conformance.client import Registry, location, next_page
+from tests.faults.registry_parts import client, stack
 from tests.oci_objects import MANIFEST, Manifest, image
 from tests.platforms import eventually
 from tests.postgres import TEMPLATE, Postgres, postgres
 from tests.registry_stack import Stack, StackOptions, registry_stack
 
-__all__ = ["postgres"]
+__all__ = ["client", "postgres", "stack"]
 pytestmark = pytest.mark.integration
 
 NAME = "faults/outages"
 ACCEPT = {"Accept": MANIFEST}
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with registry_stack(tmp_path_factory.mktemp("outages")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[Registry]:
-    made = Registry(stack.url)
-    with made.http:
-        yield made
 
 
 def _told_to_wait(answer: httpx2.Response) -> bool:

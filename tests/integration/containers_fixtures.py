@@ -154,7 +154,7 @@ def tiny_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyRegi
         _wait_for(f"{url}/v2/", process, folder / "log")
         digest = push_image(url, REPOSITORY, tiny_layer(), {"Cmd": ["/bin/true"]})
         yield TinyRegistry(url, f"{REPOSITORY}@{digest}", REPOSITORY)
-        _forget_images(f"127.0.0.1:{port}/")
+        forget_images(f"127.0.0.1:{port}/")
     finally:
         process.terminate()
         process.wait(10)
@@ -172,7 +172,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(f"the registry did not come up: {log.read_text()}")
 
 
-def _forget_images(prefix: str) -> None:
+def forget_images(prefix: str) -> None:
     api = docker.APIClient(base_url=DOCKER_URL)
     for image in api.images():
         names = [*(image["RepoTags"] or []), *(image["RepoDigests"] or [])]

@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -14,7 +13,8 @@ from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
 from activities.hosts import HostActivities
-from fleetwide.models.containers import AttemptKey, EndReason, RunContainer
+from fleetwide.models.containers import AttemptKey, RunContainer
+from fleetwide.models.task_states import EndReason
 from fleetwide.providers import attempts
 from fleetwide.providers.attempt_logs import tail_lines
 from fleetwide.providers.attempt_results import load_result
@@ -55,14 +55,15 @@ async def abandoned(
     return run
 
 
-async def watch_until_reported(
-    environment: ActivityEnvironment, activities: HostActivities, beats: int
+async def watch_until_left(
+    activities: HostActivities, host: ContainerHost, names: list[str]
 ) -> None:
-    reports: asyncio.Queue[Any] = asyncio.Queue()
-    environment.on_heartbeat = reports.put_nowait
+    """Watch until these containers, and no others, are left."""
+    environment = ActivityEnvironment()
     watch = asyncio.create_task(environment.run(activities.watch))
-    for _ in range(beats):
-        await reports.get()
+    while [found.name for found in await asyncio.to_thread(host.list_ours)] != names:
+        assert not watch.done()
+        await asyncio.sleep(0.05)
     environment.cancel()
     with pytest.raises(asyncio.CancelledError):
         await watch
@@ -79,17 +80,14 @@ async def test_only_containers_of_closed_workflows_are_removed(
     open_run = await abandoned(client, runs, container_host, object_store)
     closed_run = await abandoned(client, runs, container_host, object_store)
     await client.get_workflow_handle(closed_run.key.workflow_id).terminate()
-    # The second report comes after the first reconciliation.
-    await watch_until_reported(ActivityEnvironment(), activities, beats=2)
-    assert [found.name for found in container_host.list_ours()] == [open_run.key.container_name()]
+    await watch_until_left(activities, container_host, [open_run.key.container_name()])
     kept = load_result(object_store, closed_run.key)
     assert kept
     assert kept.reason is EndReason.KILLED
     assert tail_lines(object_store, closed_run.key.log_key(), 1) == ["up"]
 
     await client.get_workflow_handle(open_run.key.workflow_id).terminate()
-    await watch_until_reported(ActivityEnvironment(), activities, beats=2)
-    assert container_host.list_ours() == []
+    await watch_until_left(activities, container_host, [])
 
 
 async def test_the_start_is_a_span_below_the_activitys(

@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from fleetwide.client.task_queries import TaskQuery
 from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
 from tests.platforms import ROOT, Platform, eventually
 from tests.receivers import ReceivedSpan
@@ -82,7 +83,7 @@ def test_a_container_says_which_os_release_it_runs_on(
         stdin=task_spec(reference(image), "cat", "/etc/os-release"),
     )  # fmt: skip
     with platform.client() as client:
-        [task] = client.tasks.list(app="test").items[:1]
+        [task] = client.tasks.list(TaskQuery(app="test")).items[:1]
     log = platform.fleetwide("task", "logs", task.id)
     assert "IMAGE_ID=" in log
     assert "baseos" in log

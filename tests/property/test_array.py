@@ -11,7 +11,9 @@ from hypothesis.stateful import (
 
 from fleetwide.batch.array import Array, Phase
 from fleetwide.models.batch import BatchState, ChildState
-from fleetwide.models.containers import AttemptKey, AttemptResult, EndReason, RetryPolicy
+from fleetwide.models.containers import AttemptKey, AttemptResult
+from fleetwide.models.retries import RetryPolicy
+from fleetwide.models.task_states import EndReason
 
 FINAL = {ChildState.SUCCEEDED, ChildState.FAILED, ChildState.CANCELLED}
 

@@ -19,8 +19,16 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, Wor
 
 from fleetwide.errors import BuildFailed, SmokeTestFailed
 from fleetwide.models.containers import KillRequest
+from fleetwide.models.evictions import Eviction
 from fleetwide.store import images
-from tests.replay import regions_shapes, registry_shapes, upkeep_shapes
+from tests.replay import (
+    errand_shapes,
+    pool_shapes,
+    regions_shapes,
+    registry_shapes,
+    service_shapes,
+    upkeep_shapes,
+)
 from tests.workflow.os_lines import (
     AMIS,
     BOTH,
@@ -75,6 +83,24 @@ async def task_is_killed(plane: World) -> Any:
     handle = await plane.start("ContainerTask", task("sleep"), "task/killed")
     await plane.until(lambda: plane.host.running)
     await handle.execute_update("kill", KillRequest(reason="golden"))
+    await handle.result()
+    return handle
+
+
+async def task_is_evicted(plane: World) -> Any:
+    handle = await plane.start("ContainerTask", task("sleep-once"), "task/evicted")
+    await plane.until(lambda: plane.host.running)
+    await handle.signal("evict", Eviction(message="golden"))
+    await handle.result()
+    return handle
+
+
+async def batch_is_evicted(plane: World) -> Any:
+    handle = await plane.start("BatchJob", job("sleep-once", size=3), "batch/evicted")
+    await plane.until(lambda: plane.host.running == 3)
+    await handle.signal("evict", Eviction(message="golden", index=1))
+    await plane.until(lambda: (1, 2) in plane.host.runs)
+    await handle.signal("evict", Eviction(message="golden", host_id=HOST))
     await handle.result()
     return handle
 
@@ -309,9 +335,11 @@ SHAPES: tuple[Shape, ...] = (
     task_fails,
     task_is_cancelled,
     task_is_killed,
+    task_is_evicted,
     task_waits,
     batch_succeeds,
     batch_is_cancelled,
+    batch_is_evicted,
     os_is_promoted,
     os_did_not_change,
     os_is_withdrawn,
@@ -339,9 +367,12 @@ SHAPES: tuple[Shape, ...] = (
     bakery_is_swept,
     host_comes_and_goes,
     unknown_type,
+    *errand_shapes.SHAPES,
+    *pool_shapes.SHAPES,
     *registry_shapes.SHAPES,
     *regions_shapes.SHAPES,
     *upkeep_shapes.SHAPES,
+    *service_shapes.SHAPES,
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 
-from fleetwide.models.containers import HostSpec, host_task_queue
+from fleetwide.models.hosts import HostSpec, host_task_queue
 from fleetwide.models.registry_preheat import WarmedHost, WarmHost
 from fleetwide.store import hosts
 from fleetwide.temporal.worker import WorkerRole, make_worker

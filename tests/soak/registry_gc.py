@@ -18,21 +18,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
+
+from sqlmodel import Session, select
 
 from fleetwide.errors import FleetwideError
 from fleetwide.models.registry_gc import GarbageBatch
 from fleetwide.registry.manifests import ParsedManifest
 from fleetwide.store import (
     registry_blobs,
-    registry_facts,
     registry_manifests,
     registry_repositories,
     registry_tags,
 )
 from fleetwide.store.migrate import upgrade
 from fleetwide.store.registry_manifests import ReferencesUnknown
-from fleetwide.store.registry_tables import BlobRow
+from fleetwide.store.registry_tables import BlobRow, ManifestBlobRow, RepositoryBlobRow
 from fleetwide.store.session import Store
 from tests.postgres import Postgres
 from tests.registry_index import blob, image, index
@@ -60,6 +62,7 @@ class Soak:
     seconds: float = 3600.0
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
+    _turns: Iterator[int] = field(default_factory=count)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _began: float = field(default_factory=time.monotonic)
 
@@ -126,8 +129,14 @@ class Soak:
         self._manifest(name, index(*children), [f"t{chance.randrange(TAGS)}"])
 
     def _bring(self, name: str, layer: str) -> None:
-        """HEAD at the gateway; upload what it does not have, and HEAD again, as docker does."""
+        """HEAD at the gateway; upload what it does not have, and HEAD again, as docker does.
+
+        One in two is sent along with POST and belongs at once, as the bakery does it.
+        """
         if self._head(name, layer):
+            return
+        if next(self._turns) % 2:
+            self._send_whole(name, layer)
             return
         with self.box.store.write() as session:  # the sub-request before the upload is stored
             registry_blobs.keep(session, blob(layer), now=now())
@@ -142,11 +151,27 @@ class Soak:
         with self.box.store.read() as session:
             row = registry_repositories.find(session, name)
             found = registry_blobs.belongs(session, row.id or 0, digest) if row else None
-            if found is not None and not registry_facts.is_loose(session, name, digest, now()):
+            if row and found is not None and not _is_loose(session, row.id or 0, digest):
                 return True
             known = session.get(BlobRow, digest) is not None
         if not self.box.has(name, digest):
             return False
+        return self._admit(name, layer, known=known)
+
+    def _send_whole(self, name: str, layer: str) -> None:
+        self.note("whole")
+        with self.box.store.read() as session:
+            known = session.get(BlobRow, blob(layer)) is not None
+        if known:
+            with self.box.store.write() as session:
+                registry_blobs.keep(session, blob(layer), now=now())
+        self.box.send(name, layer)
+        if not self._admit(name, layer, known=known):
+            raise Refused
+
+    def _admit(self, name: str, layer: str, *, known: bool) -> bool:
+        """What Distribution has comes to belong; False when it was lost meanwhile."""
+        digest = blob(layer)
         self.box.admit(name, layer)
         if known and not self.box.has(name, digest):
             with self.box.store.write() as session:
@@ -212,6 +237,14 @@ class Soak:
             with self.box.store.write() as session:
                 row = registry_repositories.require(session, name)
                 registry_manifests.delete(session, row, tag.digest, by="soak", now=now())
+
+
+def _is_loose(session: Session, number: int, digest: str) -> bool:
+    """Whether nothing keeps a blob of the repository from being collected."""
+    key = (ManifestBlobRow.repository_id == number, ManifestBlobRow.blob == digest)
+    member = session.get(RepositoryBlobRow, (number, digest))
+    ended = member is not None and member.lease_until <= now()
+    return ended and session.exec(select(ManifestBlobRow.blob).where(*key)).first() is None
 
 
 @contextmanager

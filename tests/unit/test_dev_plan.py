@@ -43,16 +43,17 @@ def test_health_checks_follow_the_ports() -> None:
 def test_only_holders_get_the_database_and_aws(name: str) -> None:
     given = set(PLAN.process(name).environment)
     assert ("FLEETWIDE_DATABASE_URL" in given) == (
-        name in {"migrate", "gateway", "api", "control", "scheduler", "storage"}
+        name in {"migrate", "gateway", "api", "control", "scheduler", "storage", "replication"}
     )
-    assert ("AWS_SECRET_ACCESS_KEY" in given) == (name in {"api", "control", "builder"})
-    assert ("FLEETWIDE_AWS_ENDPOINT_URL" in given) == (name in {"api", "control", "builder"})
+    cloud = name in {"api", "control", "scheduler", "builder"}
+    assert ("AWS_SECRET_ACCESS_KEY" in given) == cloud
+    assert ("FLEETWIDE_AWS_ENDPOINT_URL" in given) == cloud
     assert ("FLEETWIDE_DOCKER_URL" in given) == (name == "host")
     behind = name in {"gateway", "storage"}
     assert ("FLEETWIDE_REGISTRY_BACKEND_URL" in given) == behind
     assert ("FLEETWIDE_REGISTRY_STORAGE" in given) == behind
-    assert ("FLEETWIDE_REGISTRY_TOKEN_KEY" in given) == (name == "gateway")
-    assert ("FLEETWIDE_REGISTRY_ACCOUNTS" in given) == (name == "gateway")
+    assert ("FLEETWIDE_REGISTRY_TOKEN_KEY" in given) == (name in {"gateway", "api"})
+    assert ("FLEETWIDE_REGISTRY_ACCOUNTS" in given) == (name in {"gateway", "api"})
 
 
 def test_everybody_reaches_the_registry_by_its_front_door() -> None:

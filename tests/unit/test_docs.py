@@ -8,7 +8,7 @@ from temporalio.workflow._definition import _Definition
 
 from fleetwide.dev.parse import load
 from fleetwide.dev.plan import GRANTS
-from fleetwide.models.containers import END_TEXT, PendingCode
+from fleetwide.models.task_states import END_TEXT, PendingCode
 from fleetwide.temporal.search_attributes import ALL
 from workers.registry import WORKFLOWS
 
@@ -36,8 +36,9 @@ def test_every_workflow_type_is_listed_with_its_queries_updates_and_signals() ->
 
 
 def test_every_end_and_every_wait_is_explained() -> None:
-    for reason, text in END_TEXT.items():
-        assert text in row_of(WORKFLOWS_PAGE, reason)
+    lines = WORKFLOWS_PAGE.splitlines()
+    for reason, text in END_TEXT.items():  # a state of releases may have the same name
+        assert any(line.startswith(f"| `{reason}` |") and text in line for line in lines), reason
     for code in PendingCode:
         assert row_of(WORKFLOWS_PAGE, code)
 

@@ -11,10 +11,10 @@ from temporalio.worker import WorkflowRunner
 from temporalio.workflow._definition import _Definition
 
 from activities.hosts import HostActivities
-from fleetwide.batch.outcome import CHILD_STATE
+from fleetwide.batch.outcome import child_state
 from fleetwide.dev.parse import load
 from fleetwide.errors import TRAITS, ErrorCode
-from fleetwide.models.containers import END_TEXT, RETRY_BUDGET, EndReason
+from fleetwide.models.task_states import END_TRAITS, EndReason
 from fleetwide.temporal.search_attributes import ALL
 from fleetwide.temporal.worker import sandbox
 from workers.registry import WORKFLOWS
@@ -45,7 +45,9 @@ async def test_a_workflow_prepares_in_the_sandbox(cls: type) -> None:
 
 
 def test_every_activity_that_a_workflow_names_is_registered() -> None:
-    registry = (ROOT / "workers/registry.py").read_text()
+    registry = "".join(
+        (ROOT / "workers" / name).read_text() for name in ("registry.py", "replication.py")
+    )
     text = "".join(path.read_text() for path in (ROOT / "workflows").glob("*.py"))
     methods = set(re.findall(r"\b(?:\w+)Activities\.(\w+)", text))
     assert methods
@@ -73,8 +75,9 @@ def test_the_answer_to_an_unknown_type_names_every_type() -> None:
 
 def test_every_mapping_is_total() -> None:
     assert set(TRAITS) == set(ErrorCode)
-    for mapping in (RETRY_BUDGET, END_TEXT, CHILD_STATE):
-        assert set(mapping) == set(EndReason)
+    assert set(END_TRAITS) == set(EndReason)
+    for reason in EndReason:
+        assert child_state(reason)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

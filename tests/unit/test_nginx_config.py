@@ -6,8 +6,16 @@ from pathlib import Path
 import pytest
 
 from fleetwide.cli.registry_nginx import address_of, storage_folder
+from fleetwide.cli.registry_server import KEEP_ALIVE_SECONDS
 from fleetwide.errors import InvalidInput
-from fleetwide.registry.nginx import BLOBS, REFUSALS, UPLOAD_CHECK, NginxPlan, nginx_config
+from fleetwide.registry.nginx import (
+    BLOBS,
+    REFUSALS,
+    UPLOAD_CHECK,
+    UPSTREAM_IDLE_SECONDS,
+    NginxPlan,
+    nginx_config,
+)
 from fleetwide.settings import Settings
 
 PLAN = NginxPlan(
@@ -49,6 +57,24 @@ def test_https_where_there_is_a_certificate() -> None:
     secured = replace(PLAN, certificate=Path("/etc/c.pem"), certificate_key=Path("/etc/k.pem"))
     assert "listen 127.0.0.1:5050 ssl" in nginx_config(secured)
     assert "ssl" not in nginx_config(PLAN)
+
+
+def test_nginx_gives_an_idle_connection_up_before_the_gateway_does() -> None:
+    text = nginx_config(PLAN)
+    assert text.count(f"keepalive_timeout {UPSTREAM_IDLE_SECONDS}s;") == 2
+    assert UPSTREAM_IDLE_SECONDS < KEEP_ALIVE_SECONDS
+
+
+def test_bodies_go_on_unread_only_where_an_answer_cannot_come_before_them() -> None:
+    streaming = [
+        block
+        for block in nginx_config(PLAN).split("\n        location ")[1:]
+        if "proxy_request_buffering off;" in block
+    ]
+    assert len(streaming) == 2
+    assert streaming[0].startswith("@whole {")
+    assert "keepalive_timeout 0;" in streaming[0]
+    assert "auth_request" in streaming[1]
 
 
 def test_braces_are_balanced() -> None:

@@ -1,21 +1,14 @@
-"""Which hosts, who fetches from whom, and what a host must know to be served."""
+"""Which hosts, and who fetches from whom."""
 
 import pytest
 
 from fleetwide.errors import Conflict, InvalidInput
-from fleetwide.models.registry_preheat import PreheatSpec
+from fleetwide.models.registry_preheat import MAX_TOLD, PreheatOutcome, PreheatSpec, WarmedHost
+from fleetwide.registry import preheat
 from fleetwide.registry.digests import digest_of
-from fleetwide.registry.preheat import (
-    TOKEN_SECONDS,
-    Spread,
-    choose_hosts,
-    is_peer_token,
-    peer_token,
-    platform_of,
-)
+from fleetwide.registry.preheat import Spread, choose_hosts, platform_of
 
 DIGEST, OTHER = digest_of(b"one"), digest_of(b"two")
-SECRET = "fleet"
 ACTIVE = {f"h{number}": {"zone": "a" if number % 2 else "b"} for number in range(10)}
 
 
@@ -65,14 +58,32 @@ def test_when_every_peer_is_distrusted_the_registry_serves() -> None:
     assert last.peer is None
 
 
-def test_a_token_is_for_one_digest_and_for_a_while() -> None:
-    token = peer_token(SECRET, DIGEST, 1000.0)
-    assert is_peer_token(SECRET, DIGEST, token, 1000.0 + TOKEN_SECONDS)
-    assert not is_peer_token(SECRET, OTHER, token, 1000.0)
-    assert not is_peer_token("another", DIGEST, token, 1000.0)
-    assert not is_peer_token(SECRET, DIGEST, token, 1001.0 + TOKEN_SECONDS)
-    assert not is_peer_token(SECRET, DIGEST, token, 1000.0 - 2 * TOKEN_SECONDS)
-    assert not is_peer_token(SECRET, DIGEST, "", 1000.0)
+def test_a_pre_heat_that_goes_on_knows_who_serves() -> None:
+    spread = Spread(["b"], seeds=1, fan_out=1, peers=["http://a"])
+    step = spread.next()
+    assert step is not None
+    assert step.peer == "http://a"
+    spread.ended(step, "http://b")
+    assert spread.peers == ["http://a", "http://b"]
+
+
+def test_more_hosts_than_fit_into_a_message_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preheat, "MAX_CHOSEN", 9)
+    with pytest.raises(Conflict, match="10 hosts fit") as refused:
+        choose_hosts(ACTIVE, spec(), DIGEST)
+    assert "--fraction" in str(refused.value.hint)
+    assert len(choose_hosts(ACTIVE, spec(fraction=0.9), DIGEST)) == 9
+
+
+def test_an_outcome_counts_all_hosts_and_names_some() -> None:
+    outcome = PreheatOutcome(reference="apps/hello")
+    for number in range(MAX_TOLD + 2):
+        outcome = outcome.with_warm(WarmedHost(host_id=f"h{number}", bytes_peers=2))
+        outcome = outcome.with_failed(f"f{number}", "the disk is full" * 100)
+    assert outcome.done == outcome.lost == MAX_TOLD + 2
+    assert outcome.bytes_peers == 2 * (MAX_TOLD + 2)
+    assert len(outcome.warm) == len(outcome.failed) == MAX_TOLD
+    assert len(outcome.model_dump_json()) < 2**18
 
 
 def test_the_image_of_a_platform() -> None:

@@ -23,12 +23,13 @@ from fleetwide.store.registry_admission import (
 )
 from fleetwide.store.registry_tables import NamespaceRow
 from fleetwide.store.session import Store
-from tests.registry_index import NOW, blob, image, push, upload
+from tests.registry_index import NOW, image, push, upload
 
 A, B = image("a"), image("b")
 HOUR = timedelta(hours=1)
 BUILT_IN = Rules(RegistryPolicy(), "the platform's own policy")
-LIMITED = RegistryPolicy.model_validate({"quotas": {"ci": 10, "*": 1000}})
+LIMIT = 10_000
+LIMITED = RegistryPolicy.model_validate({"quotas": {"ci": LIMIT, "*": 10**6}})
 
 
 @pytest.fixture
@@ -102,40 +103,70 @@ def test_of_two_pushes_of_one_immutable_tag_one_wins(store: Store) -> None:
 
 def judge(session: Session, parsed: ParsedManifest, name: str = "ci/x") -> None:
     row = repositories.require(session, name)
-    blobs = [one.digest for one in parsed.blobs]
-    check_quota(session, row, parsed.digest, blobs, LIMITED)
+    check_quota(session, row, parsed, LIMITED)
 
 
 def test_a_push_beyond_the_quota_is_denied_with_its_numbers(store: Store) -> None:
-    fits, grows = image("a"), image("a", "bbbbbbbbbb")
+    more = "b" * (LIMIT - 100)
+    fits, grows = image("a"), image("a", more)
     upload(store, "ci/x", "config", "a")
     with store.read() as session:
         judge(session, fits)
     push(store, "ci/x", fits, tags=["1"])
-    upload(store, "ci/x", "bbbbbbbbbb")
+    upload(store, "ci/x", more)
+    used, asked = len("config") + 1 + len(fits.data), len(more) + len(grows.data)
     with (
         store.read() as session,
-        pytest.raises(Denied, match="used 7, asked 10, limit 10 bytes"),
+        pytest.raises(Denied, match=f"used {used}, asked {asked}, limit {LIMIT} bytes"),
     ):
         judge(session, grows)
     with store.read() as session:
         judge(session, fits)
 
 
+def test_the_bytes_of_manifests_count_and_go_with_them(store: Store) -> None:
+    upload(store, "ci/x", "config", "a", "b")
+    both = image("a", "b")
+    for parsed in (A, B, both):
+        push(store, "ci/x", parsed)
+    blobs = len("config") + 2
+    every = sum(len(one.data) for one in (A, B, both))
+    with store.write() as session:
+        assert namespace_bytes(session, "ci") == blobs + every
+        row = repositories.require(session, "ci/x")
+        assert (row.size, row.manifest_bytes) == (blobs, every)
+        manifests.delete(session, row, both.digest, by="ci", now=NOW + HOUR)
+        assert namespace_bytes(session, "ci") == blobs + len(A.data) + len(B.data)
+
+
+def test_uploads_that_began_before_the_namespace_was_full_end_at_their_manifest(
+    store: Store,
+) -> None:
+    half = "h" * (LIMIT * 2 // 3)
+    for name in ("ci/x", "ci/y"):
+        with store.read() as session:
+            check_upload(session, name, LIMITED)
+    upload(store, "ci/x", "config", half)
+    upload(store, "ci/y", "config", half)
+    for name in ("ci/x", "ci/y"):
+        with store.read() as session, pytest.raises(Denied, match="would add"):
+            judge(session, image(half), name)
+
+
 def test_a_full_namespace_takes_no_upload_and_others_do(store: Store) -> None:
-    upload(store, "ci/x", "0123456789")
+    upload(store, "ci/x", "0" * LIMIT)
     upload(store, "ci", "abc")
-    upload(store, "ci0/x", "0123456789")
+    upload(store, "ci0/x", "0" * LIMIT)
     with store.read() as session:
-        assert namespace_bytes(session, "ci") == 13
-        with pytest.raises(Denied, match="limit 10 bytes"):
+        assert namespace_bytes(session, "ci") == LIMIT + 3
+        with pytest.raises(Denied, match=f"limit {LIMIT} bytes"):
             check_upload(session, "ci/new", LIMITED)
         check_upload(session, "ci0/x", LIMITED)
         check_upload(session, "ci/new", RegistryPolicy())
 
 
 def test_what_was_set_goes_before_the_file_also_without_a_limit(store: Store) -> None:
-    upload(store, "ci/x", "0123456789")
+    upload(store, "ci/x", "0" * LIMIT)
     with store.write() as session:
         session.add(NamespaceRow(name="ci", quota=None, updated_at=NOW))
         session.add(NamespaceRow(name="apps", quota=7, updated_at=NOW))
@@ -145,15 +176,20 @@ def test_what_was_set_goes_before_the_file_also_without_a_limit(store: Store) ->
         check_upload(session, "ci/x", LIMITED)
 
 
-def test_a_blob_that_a_manifest_refers_to_is_not_asked_for_again(store: Store) -> None:
-    strict = RegistryPolicy.model_validate({"quotas": {"apps": 5}})
+def test_of_blobs_that_are_referred_to_only_the_manifest_is_asked_for(store: Store) -> None:
     push(store, "apps/x", A)
     push(store, "apps/x", B)
     both = image("a", "b")
-    with store.read() as session:
-        row = repositories.require(session, "apps/x")
-        assert row.size == len("config") + 2
-        check_quota(session, row, both.digest, [blob("a"), blob("b"), blob("config")], strict)
+    held = len("config") + 2 + len(A.data) + len(B.data)
+    for room, fits in ((len(both.data), True), (len(both.data) - 1, False)):
+        policy = RegistryPolicy.model_validate({"quotas": {"apps": held + room}})
+        with store.read() as session:
+            row = repositories.require(session, "apps/x")
+            if fits:
+                check_quota(session, row, both, policy)
+                continue
+            with pytest.raises(Denied, match=f"asked {len(both.data)},"):
+                check_quota(session, row, both, policy)
 
 
 def test_a_rule_of_the_organisation_names_its_file(store: Store) -> None:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, select
 
@@ -88,27 +90,12 @@ def test_repositories_come_in_the_order_of_their_bytes(store: Store) -> None:
     assert found == sorted(NAMES)
 
 
-def test_a_search_finds_parts_of_names_and_takes_signs_literally(store: Store) -> None:
-    with store.write() as session:
-        for name in ["apps/web", "apps/we_b", "tools/web-ui"]:
-            repositories.ensure(session, name, by="me", now=NOW)
-    with store.read() as session:
-        assert [row.name for row in repositories.search(session, "WEB", limit=9)] == [
-            "apps/web",
-            "tools/web-ui",
-        ]
-        assert [row.name for row in repositories.search(session, "e_b", limit=9)] == ["apps/we_b"]
-        later = repositories.search(session, "web", after="apps/web", limit=9)
-        assert [row.name for row in later] == ["tools/web-ui"]
-
-
 def test_a_repository_that_is_being_deleted_is_not_there(filled: Store) -> None:
     with filled.write() as session:
         repository(session).deleting_since = NOW
     with filled.write() as session:
         assert repositories.find(session, "apps/x") is None
         assert repositories.page(session, limit=9) == []
-        assert repositories.search(session, "x", limit=9) == []
         with pytest.raises(NotFound):
             repository(session)
         with pytest.raises(Conflict):
@@ -121,6 +108,28 @@ def test_a_repository_that_is_being_deleted_is_not_there(filled: Store) -> None:
         with pytest.raises(Conflict):
             blobs.admit(session, row, blob("c"), 1, now=NOW, lease_until=NOW)
         assert manifests.delete(session, row, A.digest, by="me", now=NOW)
+
+
+def test_a_repository_is_locked_once_a_transaction_and_counts_what_was_set_before(
+    filled: Store,
+) -> None:
+    statements: list[str] = []
+
+    def note(_c: object, _u: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(filled.engine, "before_cursor_execute", note)
+    with filled.write() as session:
+        row = repositories.take(session, "apps/x")
+        row.size += 5  # not written yet
+        repositories.count(session, repositories.lock_live(session, row), size=2, tags=1)
+        assert (row.size, row.tags) == (len("config") + 9, 3)
+        assert repositories.lock(session, row) is row
+    event.remove(filled.engine, "before_cursor_execute", note)
+    assert len([one for one in statements if one.startswith("SELECT")]) == 1
+    assert counters(filled) == (3, 2, len("config") + 9)
+    with filled.write() as session, pytest.raises(NotFound):
+        repositories.take(session, "apps/none")
 
 
 def test_names_are_checked_on_the_way_in(filled: Store) -> None:
@@ -451,3 +460,28 @@ def test_a_read_changes_nothing(filled: Store) -> None:
     with pytest.raises(DBAPIError), filled.read() as session:
         session.add(TagRow(repository_id=1, name="x", digest="x", started_at=NOW))
         session.commit()
+
+
+def test_referrers_of_a_kind_are_found_by_an_index_and_not_among_all(store: Store) -> None:
+    with store.write() as session:
+        row = repositories.ensure(session, "apps/a", by="tests", now=NOW)
+        number = repositories.id_of(row)
+    page = ReferrersPage(10, ROOM, after="sha256:0", artifact_type="application/vnd.x")
+    asked: list[tuple[str, Any]] = []
+
+    def listen(_c: object, _k: object, statement: str, values: Any, *_more: object) -> None:
+        asked.append((statement, values))
+
+    with store.read() as session:
+        if store.engine.dialect.name == "postgresql":
+            session.connection().exec_driver_sql("SET LOCAL enable_seqscan = off")
+        event.listen(store.engine, "before_cursor_execute", listen)
+        manifests.referrers(session, number, A.digest, page)
+        event.remove(store.engine, "before_cursor_execute", listen)
+        explain = "EXPLAIN" if store.engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+        statement, values = next(one for one in asked if "artifact_type" in one[0])
+        plan = session.connection().exec_driver_sql(f"{explain} {statement}", values)
+        text = str(plan.all())
+    assert "ix_registry_manifest_subject_type" in text
+    assert "Sort" not in text
+    assert "TEMP B-TREE" not in text

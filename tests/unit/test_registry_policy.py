@@ -2,10 +2,14 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
-from fleetwide.errors import InvalidInput
+from api.oci.errors import OciError
+from api.oci.gateway import Gateway
+from fleetwide.errors import InvalidInput, ServiceUnavailable
 from fleetwide.models.registry_policy import BUILDER, ImmutableRule, RegistryPolicy
 from fleetwide.providers.registry_policies import BUILT_IN, PolicyFile, read_registry_policy
 from fleetwide.registry.quotas import Quota, namespace_of, plain_size, policy_quota
@@ -118,10 +122,37 @@ def test_a_changed_file_counts_at_once_and_a_lost_one_is_no_policy_at_all(tmp_pa
     path.write_text("quotas: {apps: 2}")
     os.utime(path, ns=(1, 1))
     assert policy_quota(file.current(), "apps") == 2
-    assert file.source == str(path)
+    assert file.source == path.name
     path.unlink()
     with pytest.raises(InvalidInput, match="cannot be read"):
         file.current()
+
+
+def test_who_is_served_learns_nothing_of_a_broken_file_and_the_log_all(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("quotas: {apps: much}")
+    file = PolicyFile(path)
+    with capture_logs() as logs:
+        for _ in range(2):
+            with pytest.raises(ServiceUnavailable) as refused:
+                file.serving()
+            assert str(tmp_path) not in f"{refused.value.message} {refused.value.hint}"
+        [told] = logs
+        assert (told["path"], "quotas.apps" in told["reason"]) == (str(path), True)
+        path.write_text("quotas: {apps: 2}")
+        assert policy_quota(file.serving(), "apps") == 2
+        path.unlink()
+        with pytest.raises(ServiceUnavailable):
+            file.serving()
+        assert len(logs) == 2
+
+
+def test_a_push_is_told_to_come_again_while_the_policy_is_broken(tmp_path: Path) -> None:
+    gateway = SimpleNamespace(policy=PolicyFile(tmp_path / "none.yaml"))
+    with pytest.raises(OciError) as refused:
+        Gateway.rules(gateway)  # type: ignore[arg-type]
+    assert (refused.value.status, str(tmp_path) in refused.value.message) == (503, False)
+    assert dict(refused.value.headers)[b"retry-after"]
 
 
 def test_without_a_file_the_platforms_own_rules_hold() -> None:

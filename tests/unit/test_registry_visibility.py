@@ -96,9 +96,12 @@ def test_usage_is_summed_by_namespace_and_by_owner(store: Store) -> None:
         assert visibility.usage(session, name="ci", limit=10) == by_namespace[1:]
         assert visibility.usage(session, limit=1) == by_namespace[:1]
         [owner] = visibility.usage(session, by_owner=True, limit=10)
-        assert visibility.total_bytes(session) == (24, 8)
-    assert by_namespace == [Sums("apps", 2, 4, 3, 16), Sums("ci", 1, 0, 0, 8)]
-    assert owner == Sums("tests", 3, 4, 3, 24)
+        held, stored = visibility.held_bytes(session), visibility.stored_bytes(session)
+        assert visibility.held_bytes(session, ["ci/"]) == 8
+    manifests = 2 * len(A.data) + len(B.data)
+    assert (held, stored) == (24 + manifests, 8)
+    assert by_namespace == [Sums("apps", 2, 4, 3, 16 + manifests), Sums("ci", 1, 0, 0, 8)]
+    assert owner == Sums("tests", 3, 4, 3, 24 + manifests)
 
 
 def test_referrers_are_counted(store: Store) -> None:

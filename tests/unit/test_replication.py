@@ -11,6 +11,7 @@ from fleetwide.providers.registry_copies import checked_chunks
 from fleetwide.registry.digests import digest_of
 from fleetwide.registry.replication import (
     Node,
+    chosen_regions,
     copy_order,
     regions_of,
     upstream_of,
@@ -38,6 +39,24 @@ def test_every_rule_that_speaks_of_a_repository_adds_its_regions() -> None:
     assert regions_of(REGIONS, "apps/hello") == ["east", "west"]
     assert regions_of(REGIONS, "apps/other") == ["west"]
     assert regions_of(REGIONS, "private/thing") == []
+
+
+def test_what_is_asked_for_goes_before_the_rules() -> None:
+    assert chosen_regions(REGIONS, "apps/other") == ["west"]
+    assert chosen_regions(REGIONS, "apps/other", ["east", "east"]) == ["east"]
+
+
+def test_who_can_copy_nowhere_is_told_what_to_do() -> None:
+    alone = RegistryRegions()
+    with pytest.raises(InvalidInput, match="knows of no other region") as nowhere:
+        chosen_regions(alone, "apps/hello", ["east"])
+    assert "FLEETWIDE_REGISTRY_REGIONS" in str(nowhere.value.hint)
+    with pytest.raises(InvalidInput, match="there is no region north") as unknown:
+        chosen_regions(REGIONS, "apps/hello", ["north", "east"])
+    assert "east, west" in str(unknown.value.hint)
+    with pytest.raises(InvalidInput, match="no rule says where private/x") as unruled:
+        chosen_regions(REGIONS, "private/x")
+    assert "fleetwide registry replicate private/x:TAG --region" in str(unruled.value.hint)
 
 
 def test_what_came_from_an_upstream_is_not_copied() -> None:

@@ -14,19 +14,19 @@ from fleetwide.models.containers import (
     AttemptRequest,
     AttemptResult,
     ContainerSpec,
-    EndReason,
     FinishJob,
-    HostSpec,
     JobHeader,
     JobKind,
-    RetryPolicy,
-    TaskState,
 )
+from fleetwide.models.hosts import ContainerReport, HostSpec
 from fleetwide.models.os_releases import Channel, OSRelease, ReleaseState
+from fleetwide.models.retries import RetryPolicy
+from fleetwide.models.task_states import EndReason, TaskState
 from fleetwide.registry.digests import digest_of
 from fleetwide.store import channels, events, hosts, jobs, migrate, releases, scheduling
 from fleetwide.store.channels import Move
 from fleetwide.store.session import Store
+from tests.placing import commit
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 MIB = 1024**2
@@ -71,7 +71,7 @@ def place_once(store: Store) -> int:
     with store.read() as session:
         snapshot = scheduling.snapshot(session)
     with store.write() as session:
-        return scheduling.commit(session, snapshot, plan(snapshot).decisions, now=NOW)
+        return len(commit(session, snapshot, plan(snapshot).decisions, now=NOW).launched)
 
 
 def ended(name: str = "task/1", index: int = 0) -> AttemptResult:
@@ -109,7 +109,7 @@ def test_a_request_that_is_repeated_adds_nothing(store: Store) -> None:
         assert row is not None
         assert row.id is not None
         assert len(jobs.attempts(session, row.id)) == 2
-        assert events.newest(session) == 1
+        assert events.newest(session) == 3  # the job and its attempts
 
 
 def test_an_end_is_booked_once_and_frees_the_host(store: Store) -> None:
@@ -138,7 +138,7 @@ def test_the_end_of_a_job_frees_what_never_ran_and_what_still_ran(store: Store) 
             jobs.finish(session, request, now=NOW)
     assert reserved(store) == {}
     with store.read() as session:
-        assert not scheduling.has_pending(session)
+        assert not scheduling.work(session)[0]
         assert scheduling.undelivered(session) == []
         assert jobs.live(session) == []
 
@@ -150,8 +150,9 @@ def test_an_attempt_moves_forward_only(store: Store) -> None:
     with store.write() as session:
         row = jobs.find_attempt(session, ended().key)
         assert row is not None
-        jobs.mark_started(session, row, TaskState.STARTED, since=NOW)
-        jobs.mark_started(session, row, TaskState.LAUNCHED, since=NOW)
+        for state in (TaskState.STARTED, TaskState.LAUNCHED):
+            report = ContainerReport(key=ended().key, state=state, since=NOW)
+            jobs.mark(session, report, now=NOW)
         assert row.state == TaskState.STARTED
 
 
@@ -162,9 +163,9 @@ def test_a_plan_on_old_figures_loses(store: Store) -> None:
     with store.read() as session:
         old = scheduling.snapshot(session)
     assert place_once(store) == 1
-    second = (Decision(old.pending[1].attempt_id, "h1"),)
+    second = (Decision(old.requests[1].request_id, "h1"),)
     with store.write() as session:
-        assert scheduling.commit(session, old, second, now=NOW) == 0
+        assert not commit(session, old, second, now=NOW).launched
     assert reserved(store) == {"h1": (1000, 64 * MIB)}
 
 

@@ -1,6 +1,9 @@
 """Errors and payloads on their way through Temporal."""
 
+from typing import cast
+
 import pytest
+from pydantic import BaseModel
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 
@@ -15,7 +18,8 @@ from fleetwide.errors import (
     error_class,
 )
 from fleetwide.models.containers import ContainerTaskSpec
-from fleetwide.temporal.converter import data_converter
+from fleetwide.temporal import converter
+from fleetwide.temporal.converter import ExplainingPayloadConverter, data_converter
 from fleetwide.temporal.errors import (
     as_application_error,
     from_application_error,
@@ -66,6 +70,28 @@ async def test_what_does_not_fit_a_model_becomes_one_readable_failure() -> None:
     assert caught.value.type == "InvalidInput"
     assert caught.value.non_retryable
     assert "container.imag: unknown key; did you mean image?" in caught.value.message
+
+
+def test_what_validates_a_model_is_built_once_for_all_runs() -> None:
+    payloads = ExplainingPayloadConverter().to_payloads([[], []])
+    hints: list[type] = [list[ContainerTaskSpec], cast("type", list[ContainerTaskSpec] | None)]
+    converter._validator.cache_clear()
+    for _run in range(3):
+        assert ExplainingPayloadConverter().from_payloads(payloads, hints) == [[], []]
+    found = converter._validator.cache_info()
+    assert (found.misses, found.hits) == (2, 4)
+
+
+def test_a_class_of_a_workflow_s_own_is_kept_by_nobody() -> None:
+    """The sandbox makes it anew for each run."""
+
+    class Own(BaseModel):
+        name: str
+
+    payloads = ExplainingPayloadConverter().to_payloads([[Own(name="a")]])
+    converter._validator.cache_clear()
+    assert ExplainingPayloadConverter().from_payloads(payloads, [list[Own]]) == [[Own(name="a")]]
+    assert converter._validator.cache_info().currsize == 0
 
 
 async def test_an_error_raised_on_purpose_is_written_without_a_stack_trace() -> None:

@@ -2,14 +2,20 @@ import base64
 import hashlib
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from installer import install
+from installer.destinations import SchemeDictionaryDestination
+from installer.sources import WheelFile
 
 from fleetwide.bakery.requirements import PythonPlatform
 from fleetwide.errors import ArtifactRejected
+from fleetwide.providers import wheels as wheels_module
+from fleetwide.providers.installed_wheels import install_wheels
 from fleetwide.providers.named_files import NamedFile
 from fleetwide.providers.progress import no_progress
-from fleetwide.providers.wheels import inspect_wheels, install_wheels, python_of
+from fleetwide.providers.wheels import inspect_wheels, python_of
 
 PYTHON = PythonPlatform((3, 11), "3.11.2", "x86_64", (2, 36))
 PACKAGES = "usr/local/lib/python3.11/dist-packages"
@@ -151,6 +157,11 @@ def test_the_python_of_a_base_is_read_off_its_files(tmp_path: Path) -> None:
         "Package: libc6\nStatus: install ok installed\nVersion: 2.36-9+deb12u10\n\n"
     )
     assert python_of(tmp_path, "amd64") == PYTHON
+    with mock.patch.object(wheels_module, "installed_packages") as parsed:
+        assert python_of(tmp_path, "amd64") == PYTHON
+    parsed.assert_not_called()
+    status.write_text(status.read_text().replace("3.11.2", "3.11.10"))
+    assert python_of(tmp_path, "amd64").full_version == "3.11.10"
 
 
 def test_a_base_without_python_is_refused_with_a_hint(tmp_path: Path) -> None:
@@ -168,3 +179,31 @@ def test_a_wheel_whose_files_share_their_bytes_is_refused(tmp_path: Path) -> Non
     files = {f"app/{number}": bytes(30_000_000) for number in range(3)}
     with pytest.raises(ArtifactRejected, match="bytes unpacked"):
         installed(tmp_path, make_wheel(tmp_path, files=files, compression=zipfile.ZIP_DEFLATED))
+
+
+def test_a_tree_is_the_one_that_the_library_makes(tmp_path: Path) -> None:
+    files = {
+        "app/__init__.py": b"def main(): ...\n",
+        "app/big": b"some words " * 20_000,
+        "app/empty": b"",
+        "app-1.0.data/scripts/run": b"#!python\nmain",
+        "app-1.0.data/data/share/it": b"data",
+    }
+    given = make_wheel(tmp_path, files=files, compression=zipfile.ZIP_DEFLATED)
+    staging, expected = installed(tmp_path, given), tmp_path / "expected"
+    places = dict.fromkeys(("purelib", "platlib"), f"/{PACKAGES}")
+    places |= {"headers": "/usr/local/include", "scripts": "/usr/local/bin", "data": "/usr/local"}
+    destination = SchemeDictionaryDestination(
+        places, interpreter="/usr/bin/python3", script_kind="posix", destdir=str(expected)
+    )
+    with WheelFile.open(tmp_path / "links" / given.name) as wheel:
+        install(wheel, destination, additional_metadata={"INSTALLER": b"fleetwide"})
+    assert contents(staging) == contents(expected)
+
+
+def contents(tree: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        path.relative_to(tree).as_posix(): (path.read_bytes(), path.stat().st_mode & 0o111)
+        for path in tree.rglob("*")
+        if path.is_file()
+    }

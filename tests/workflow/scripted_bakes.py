@@ -11,8 +11,9 @@ from fleetwide.models.bakes import (
     BuiltLayer,
     Dependency,
     DiskRequest,
-    DocumentBake,
     LayerRequest,
+    PublishBake,
+    PublishedBake,
     PushedBake,
     ResolvedBake,
     SmokeReport,
@@ -58,29 +59,22 @@ class ScriptedBakes(Script):
         await self.act("smoke_test")
         return SmokeReport(passed=True, how="it ran", seconds=0.1)
 
-    @activity.defn(name="bakery.push_image")
-    async def push_image(self, request: LayerRequest) -> PushedBake:
-        await self.act("push_image")
+    @activity.defn(name="bakery.publish")
+    async def publish(self, request: PublishBake) -> PublishedBake:
         bake = request.bake
-        self.pushed.append(bake)
-        metadata = bake_metadata(bake, digest_of(b"sbom"))
-        told = f"{bake.bake_key} {sorted(metadata.items())}"
-        return PushedBake(digest=digest_of(told.encode()), size=10, metadata=metadata)
-
-    @activity.defn(name="bakery.write_documents")
-    async def write_documents(self, request: DocumentBake) -> list[Attachment]:
-        await self.act("write_documents")
-        folder = f"bakery/documents/{request.bake.bake_key}"
-        digest = digest_of(b"sbom")
-        targets = request.bake.spec.targets
-        return [
+        if request.built is not None:
+            self.pushed.append(bake)
+        await self.act("publish")
+        attachments = [
             Attachment(
                 artifact_type="application/spdx+json",
-                digest=digest,
-                key=f"{folder}/{one}.spdx.json",
+                digest=digest_of(b"sbom"),
+                key=f"bakery/documents/{bake.bake_key}/{one}.spdx.json",
             )
-            for one in targets
+            for one in bake.spec.targets
         ]
+        pushed = _pushed(bake) if request.built is not None else None
+        return PublishedBake(pushed=pushed, attachments=attachments)
 
     @activity.defn(name="bakery.withdraw")
     async def withdraw(self, request: WithdrawBake) -> None:
@@ -129,3 +123,9 @@ class ScriptedBakes(Script):
     @activity.defn(name="bakery.drop_upload")
     async def drop_upload(self, _bake: ResolvedBake) -> None:
         await self.act("drop_baked_upload")
+
+
+def _pushed(bake: ResolvedBake) -> PushedBake:
+    metadata = bake_metadata(bake, digest_of(b"sbom"))
+    told = f"{bake.bake_key} {sorted(metadata.items())}"
+    return PushedBake(digest=digest_of(told.encode()), size=10, metadata=metadata)

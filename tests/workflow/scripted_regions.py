@@ -36,6 +36,8 @@ class ScriptedRegion:
     refuses: str = ""
     """The message by which the region refuses every blob."""
     pages: int = 1
+    index_pages: int = 2
+    """Pages of a look through the whole index."""
     flaky: set[str] = field(default_factory=set)
     """Digests whose first copy fails."""
     on_manifests: Callable[[], Any] | None = None
@@ -87,7 +89,8 @@ class ScriptedRegion:
     @activity.defn(name="registry.compare_replicas")
     async def compare_replicas(self, request: FollowPushes) -> Followed:
         self.steps.append(f"compare {request.after}")
-        return Followed(after="" if request.after else "apps/hello@~")
+        number = int(request.after.partition("@")[0] or 0) + 1
+        return Followed(after="" if number >= self.index_pages else f"{number}@~")
 
     def activities(self) -> list[Callable[..., Any]]:
         return [

@@ -34,8 +34,7 @@ STAGES = {
     "resolve_dependencies": BakeState.RESOLVING,
     "build_layer": BakeState.BUILDING,
     "smoke_test": BakeState.TESTING,
-    "push_image": BakeState.PUBLISHING,
-    "write_documents": BakeState.PUBLISHING,
+    "publish": BakeState.PUBLISHING,
 }
 
 
@@ -72,10 +71,18 @@ async def test_a_bake_goes_through_its_stages_and_leaves_them_in_the_books(ready
     assert row.finished_at is not None
 
 
+async def test_a_bake_without_a_test_has_no_such_stage(ready: World) -> None:
+    image = await bake(ready, "bake/1", smoke={"enabled": False})
+    assert (image["digest"] is not None, image["smoke"]) == (True, None)
+    stages = [stage["stage"] for stage in row_of(ready, "bake/1").stages]
+    assert stages == ["resolving", "building", "publishing", "available"]
+    assert "smoke_test" not in ready.builder.steps
+
+
 async def test_nothing_is_visible_before_it_has_passed_its_test(ready: World) -> None:
     await bake(ready, "bake/1")
     steps = [step for step in ready.builder.steps if step in STAGES]
-    assert steps == ["build_layer", "smoke_test", "push_image", "write_documents"]
+    assert steps == ["build_layer", "smoke_test", "publish"]
 
 
 async def test_a_second_identical_bake_is_answered_without_a_build(ready: World) -> None:
@@ -83,7 +90,7 @@ async def test_a_second_identical_bake_is_answered_without_a_build(ready: World)
     second = await bake(ready, "bake/2")
     assert first == second
     assert ready.builder.steps.count("build_layer") == 1
-    assert ready.builder.steps.count("push_image") == 1
+    assert ready.builder.steps.count("publish") == 1
     assert row_of(ready, "bake/2").state == BakeState.CACHED
 
 
@@ -181,7 +188,7 @@ async def test_a_failure_is_booked_with_its_stage_and_reason(
     assert row.failure is not None
     assert (row.failure["stage"], row.failure["reason"]) == (STAGES[step], told.type)
     assert row.failure["hint"] == (getattr(error, "hint", None) or "")
-    assert [one.digest for one in ready.bakes.withdrawn] == [None]
+    assert [one.built for one in ready.bakes.withdrawn] == [None]
     assert images_of(ready) == []
 
 
@@ -195,10 +202,9 @@ async def test_cancel_in_a_stage_leaves_nothing(ready: World, step: str) -> None
     assert row.state == BakeState.CANCELLED
     assert row.failure is not None
     assert (row.failure["stage"], row.failure["reason"]) == (STAGES[step], "cancelled")
-    pushed = ready.bakes.pushed[-1:]
     [withdrawn] = ready.bakes.withdrawn
-    assert (withdrawn.digest is not None) == (step == "write_documents")
-    assert len(pushed) == (step == "write_documents")
+    assert (withdrawn.built is not None) == (step == "publish")
+    assert len(ready.bakes.pushed) == (step == "publish")
     assert images_of(ready) == []
 
 

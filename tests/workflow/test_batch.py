@@ -7,6 +7,8 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from fleetwide.models.containers import KillRequest
+from fleetwide.models.evictions import Eviction
+from fleetwide.models.task_states import EndReason
 from fleetwide.store import jobs
 from tests.workflow.world import World, job, world
 
@@ -104,3 +106,19 @@ async def test_a_long_job_continues_as_new_and_loses_nothing(tmp_path: Any) -> N
         assert len(set(plane.host.runs)) == len(plane.host.runs) == 36
         newest = await plane.client.get_workflow_handle("batch/long").describe()
         assert newest.run_id != handle.first_execution_run_id
+
+
+async def test_evicted_children_are_tried_again_at_nobodys_expense(plane: World) -> None:
+    handle = await plane.start("BatchJob", job("sleep-once", size=4), "batch/evict")
+    await plane.until(lambda: plane.host.running == 4)
+    await handle.signal("evict", Eviction(message="only this one", index=2))
+    await plane.until(lambda: (2, 2) in plane.host.runs)
+    await handle.signal("evict", Eviction(reason=EndReason.HOST_DRAINING, message="all"))
+    result = await handle.result()
+    assert (result["state"], result["succeeded"], result["attempts"]) == ("succeeded", 4, 8)
+    with plane.store.read() as session:
+        row = jobs.find(session, "batch/evict")
+        assert row is not None
+        assert row.id is not None
+        reasons = {a.index: a.reason for a in jobs.attempts(session, row.id) if a.attempt == 1}
+    assert reasons == {index: "evicted" if index == 2 else "hostDraining" for index in range(4)}

@@ -14,7 +14,9 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
-from fleetwide.models.containers import EndReason, KillRequest, TaskState
+from fleetwide.models.containers import KillRequest
+from fleetwide.models.evictions import Eviction
+from fleetwide.models.task_states import EndReason, TaskState
 from fleetwide.store import jobs
 from tests.workflow.world import DIGEST, HOST, World, task
 from workers.watching import Watcher
@@ -96,7 +98,8 @@ async def test_a_wait_is_told_with_code_sentence_numbers_and_since(plane: World)
     handle = await plane.start("ContainerTask", task("exit", "0", cpu=64), "task/big")
     told = await waiting(plane, "task/big")
     assert told["code"] == "exceedsEveryHost"
-    assert told["sentence"].startswith("asks for 64 CPU and 16 MiB; the largest of 1 host, h1,")
+    assert told["sentence"].startswith("asks for 64 CPU, 16 MiB and ")  # and disk, if unsaid
+    assert "; the largest of 1 host, h1, has 2 CPU and 4096 MiB in all" in told["sentence"]
     assert told["numbers"]["largestHostCpu"] == 2
     await handle.cancel()
     await plane.until_status(handle, WorkflowExecutionStatus.CANCELED)
@@ -125,9 +128,10 @@ async def test_cancel_while_it_waits_for_its_retry(plane: World) -> None:
 async def test_kill_ends_it_with_the_reason_and_only_once(plane: World) -> None:
     handle = await plane.start("ContainerTask", task("sleep"), "task/k")
     await plane.until(lambda: plane.host.running)
-    await handle.execute_update("kill", KillRequest(reason="no longer needed"))
+    await plane.kill(handle, "no longer needed")
     result = await handle.result()
     assert (result["reason"], result["message"]) == ("killed", "no longer needed")
+    assert result["exit_code"] == 143
     assert plane.reserved() == {}
 
 
@@ -188,3 +192,72 @@ async def test_many_tasks_never_take_more_than_the_host_has(plane: World) -> Non
     await asyncio.gather(*(handle.result() for handle in handles))
     assert len(plane.host.runs) == 16
     assert plane.host.most_running <= 4
+
+
+async def test_an_evicted_attempt_is_stopped_and_tried_again_at_nobodys_expense(
+    plane: World,
+) -> None:
+    handle = await plane.start("ContainerTask", task("sleep-once"), "task/evict")
+    await plane.until(lambda: plane.host.running)
+    elsewhere = Eviction(message="not this host", host_id="h2")
+    await handle.signal("evict", elsewhere)
+    await handle.signal(
+        "evict", Eviction(reason=EndReason.PREEMPTED, message="first", host_id=HOST)
+    )
+    await handle.signal("evict", Eviction(message="second"))
+    result = await handle.result()
+    assert (result["reason"], result["attempts"]) == ("normal", 2)
+    assert plane.host.runs == [(0, 1), (0, 2)]
+    with plane.store.read() as session:
+        row = jobs.find(session, "task/evict")
+        assert row is not None
+        assert row.id is not None
+        first, second = jobs.attempts(session, row.id)
+    assert (first.reason, first.message, first.host_id) == (EndReason.PREEMPTED, "first", HOST)
+    assert first.exit_code == 143
+    assert second.reason == EndReason.NORMAL
+    assert plane.reserved() == {}
+
+
+async def test_a_kill_of_a_task_that_is_being_evicted_ends_it(plane: World) -> None:
+    handle = await plane.start("ContainerTask", task("stubborn"), "task/ek")
+    await plane.until(lambda: plane.host.running)
+    await handle.signal("evict", Eviction(message="leave"))
+    await plane.until(lambda: plane.host.asked_to_stop)
+    killing = asyncio.create_task(plane.kill(handle, "for good"))
+    await asyncio.sleep(0.2)
+    plane.host.stubborn.set()
+    await killing
+    result = await handle.result()
+    assert (result["reason"], result["message"]) == ("killed", "for good")
+    assert plane.host.runs == [(0, 1)]
+    assert plane.reserved() == {}
+
+
+async def test_an_eviction_that_comes_when_nothing_runs_changes_nothing(plane: World) -> None:
+    handle = await plane.start("ContainerTask", task("exit", "0", cpu=64), "task/ew")
+    await handle.signal("evict", Eviction(message="leave"))
+    await waiting(plane, "task/ew")
+    assert (await handle.query("status"))["attempt"] == 1
+    await handle.cancel()
+    await plane.until_status(handle, WorkflowExecutionStatus.CANCELED)
+
+
+async def test_a_kill_is_not_forgotten_when_the_host_fails_meanwhile(plane: World) -> None:
+    handle = await plane.start("ContainerTask", task("deserter"), "task/deserted")
+    await plane.until(lambda: plane.host.running)
+    async with asyncio.timeout(20):
+        await plane.kill(handle, "enough")
+    assert (await handle.result())["reason"] == "killed"
+    assert plane.host.runs == [(0, 1)]
+
+
+async def test_an_eviction_is_not_forgotten_when_the_host_fails_meanwhile(plane: World) -> None:
+    spec = task("plan", "deserter", "exit 0")
+    spec["container"]["disconnect"] = {"lost_after_seconds": 20, "replace_while_disconnected": True}
+    handle = await plane.start("ContainerTask", spec, "task/deserted")
+    await plane.until(lambda: plane.host.running)
+    await handle.signal("evict", Eviction(message="make room"))
+    async with asyncio.timeout(20):
+        assert (await handle.result())["reason"] == "normal"
+    assert plane.host.runs == [(0, 1), (0, 2)]

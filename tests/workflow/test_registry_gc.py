@@ -8,18 +8,23 @@ import pytest
 from sqlmodel import select
 from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 
+from activities.registry_collector import Collector, Told
+from fleetwide.errors import ServiceUnavailable
 from fleetwide.models.registry_gc import (
+    BatchDone,
+    GarbageBatch,
     GarbageReport,
     GarbageStatus,
     Kept,
     ReconcileReport,
     ScrubReport,
 )
+from fleetwide.providers.registry_storage import REPOSITORIES
 from fleetwide.store.tables import EventRow
 from tests.registry_index import blob, image
-from tests.registry_shelf import Shelf
+from tests.registry_shelf import Shelf, grow_old
 from tests.workflow.storing import storing
-from tests.workflow.world import World
+from tests.workflow.world import World, world
 
 APP = "apps/hello"
 
@@ -54,10 +59,54 @@ async def test_a_collection_removes_and_reports(plane: World, box: Shelf) -> Non
 
 async def test_a_dry_run_only_tells(plane: World, box: Shelf) -> None:
     fill(box, 3)
+    uploads = box.root / REPOSITORIES / APP / "_uploads"
+    for name in ("old", "fresh"):
+        (uploads / name).mkdir(parents=True)
+        (uploads / name / "startedat").write_text("2026")
+    grow_old(uploads / "old/startedat", 25)
     handle = await plane.start("RegistryGarbageCollection", {"dry_run": True}, "registry-gc/2")
     report = GarbageReport.model_validate(await handle.result())
-    assert (report.dry_run, report.manifests, report.blobs) == (True, 2, 2)
+    assert (report.dry_run, report.manifests, report.blobs, report.uploads) == (True, 2, 2, 1)
     assert len(box.manifests(APP)) == 3
+    assert {path.name for path in uploads.iterdir()} == {"old", "fresh"}
+
+
+async def test_a_collection_whose_worker_died_says_that_it_removed_more(
+    plane: World, box: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(box, 3)
+    real, died = Collector.reviews, list[int]()
+
+    def dies_first(self: Collector, batch: GarbageBatch, told: Told) -> BatchDone:
+        done = real(self, batch, told)
+        if not died:
+            died.append(done.report.manifests)
+            raise ServiceUnavailable("the worker died before it could answer")
+        return done
+
+    monkeypatch.setattr(Collector, "reviews", dies_first)
+    handle = await plane.start("RegistryGarbageCollection", {}, "registry-gc/6")
+    report = GarbageReport.model_validate(await handle.result())
+    assert (died, report.manifests, report.at_least) == ([2], 0, True)
+    assert report.sentence.startswith("removed at least 0 manifests")
+
+
+async def test_a_look_for_old_uploads_goes_on_in_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.registry_collector.REPOSITORIES_AT_A_TIME", 1)
+    few = ("limit.historyCount.suggestContinueAsNew=40",)
+    async with world(tmp_path, dynamic=few) as plane, storing(plane, tmp_path / "it") as box:
+        for number in range(20):
+            uploads = box.root / REPOSITORIES / f"apps/n{number}/_uploads/old"
+            uploads.mkdir(parents=True)
+            (uploads / "startedat").write_text("2026")
+            grow_old(uploads / "startedat", 25)
+        handle = await plane.start("RegistryGarbageCollection", {}, "registry-gc/many")
+        report = GarbageReport.model_validate(await handle.result())
+        assert report.uploads == 20
+        newest = await plane.client.get_workflow_handle("registry-gc/many").describe()
+        assert newest.run_id != handle.first_execution_run_id
 
 
 async def test_a_collection_pauses_slows_down_and_goes_on(plane: World, box: Shelf) -> None:

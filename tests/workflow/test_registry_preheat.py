@@ -1,20 +1,22 @@
 """``ImagePreheat`` with hosts that fail, stay away or lie."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio import activity
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
 from api.lifecycles import failure_of
-from fleetwide.models.containers import HostSpec, host_task_queue
+from fleetwide.models.hosts import HostSpec, host_task_queue
 from fleetwide.models.registry_preheat import PreheatOutcome, WarmedHost, WarmHost
+from fleetwide.registry import preheat
 from fleetwide.store import hosts, registry_preheats
 from fleetwide.temporal.worker import WorkerRole, make_worker
 from tests.workflow.world import DIGEST, World, world
@@ -30,11 +32,14 @@ class ScriptedEngine:
     fails: bool = False
     suspects: bool = False
     stuck: asyncio.Event | None = None
+    before: Callable[[], None] | None = None
     peers: list[str | None] = field(default_factory=list)
 
     @activity.defn(name="preheat.warm_host")
     async def warm_host(self, request: WarmHost) -> WarmedHost:
         self.peers.append(request.peer)
+        if self.before is not None:
+            self.before()
         while self.stuck is not None and not self.stuck.is_set():
             activity.heartbeat()
             await asyncio.sleep(0.05)
@@ -55,10 +60,12 @@ class Fleet:
     plane: World
     engines: dict[str, ScriptedEngine]
 
+    async def begin(self, **more: object) -> WorkflowHandle[Any, Any]:
+        spec = {"reference": f"apps/hello@{DIGEST}", "hosts": list(self.engines), **more}
+        return await self.plane.start("ImagePreheat", spec, "preheat/1")
+
     async def preheat(self, **more: object) -> PreheatOutcome:
-        names = list(self.engines)
-        spec = {"reference": f"apps/hello@{DIGEST}", "hosts": names, **more}
-        handle = await self.plane.start("ImagePreheat", spec, "preheat/1")
+        handle = await self.begin(**more)
         return PreheatOutcome.model_validate(await handle.result())
 
     def allowed(self) -> dict[str, set[str]]:
@@ -72,12 +79,12 @@ class Fleet:
         return {name: repositories for name, repositories in found.items() if repositories}
 
 
-@pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """Eight hosts, each with a worker of its own."""
+@asynccontextmanager
+async def hosts_of(folder: Path, count: int, *, skipping: bool = False) -> AsyncIterator[Fleet]:
+    """Hosts, each with a worker of its own."""
     async with AsyncExitStack() as stack:
-        plane = await stack.enter_async_context(world(tmp_path))
-        engines = {f"p{number}": ScriptedEngine(f"p{number}") for number in range(8)}
+        plane = await stack.enter_async_context(world(folder, skipping=skipping))
+        engines = {f"p{number}": ScriptedEngine(f"p{number}") for number in range(count)}
         with plane.store.write() as session:
             for name in engines:
                 spec = HostSpec.model_validate({"host_id": name, "cpu": 1, "memory": "1GiB"})
@@ -86,6 +93,12 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
             role = WorkerRole(host_task_queue(name), activities=[engine.warm_host])
             await stack.enter_async_context(make_worker(plane.client, role))
         yield Fleet(plane, engines)
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with hosts_of(tmp_path, 8) as made:
+        yield made
 
 
 async def test_the_registry_serves_the_seeds_and_peers_the_rest(fleet: Fleet) -> None:
@@ -132,3 +145,56 @@ async def test_a_host_that_takes_no_work_is_refused(fleet: Fleet) -> None:
     with pytest.raises(WorkflowFailureError) as failed:
         await fleet.preheat(hosts=["p1", "nobody"])
     assert "nobody" in failure_of(failed.value.cause).message
+
+
+async def test_a_pre_heat_of_many_hosts_goes_on_in_new_runs_under_the_same_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preheat, "RUN_EVENTS", 60)
+    monkeypatch.setattr(preheat, "AT_A_TIME", 6)
+    async with hosts_of(tmp_path, 40, skipping=True) as fleet:
+        fleet.engines["p7"].fails = True
+        fleet.engines["p30"].fails = True
+        may: set[int] = set()
+        for engine in fleet.engines.values():
+            engine.before = lambda: may.add(len(fleet.allowed()))
+        handle = await fleet.begin(seeds=2, fan_out=3)
+        outcome = PreheatOutcome.model_validate(await handle.result())
+        first = await fleet.plane.client.get_workflow_handle(
+            "preheat/1", run_id=handle.first_execution_run_id
+        ).describe()
+        assert first.status is WorkflowExecutionStatus.CONTINUED_AS_NEW
+        assert fleet.allowed() == {}
+    assert (outcome.hosts, outcome.done, outcome.lost, outcome.waiting) == (40, 38, 2, 0)
+    assert set(outcome.failed) == {"p7", "p30"}
+    assert {host.host_id for host in outcome.warm} | set(outcome.failed) == set(fleet.engines)
+    assert [len(engine.peers) for engine in fleet.engines.values()] == [1] * 40
+    # Who was warm in the first run serves in the ones after it.
+    assert outcome.bytes_registry <= 3 * SIZE
+    assert may == {40}
+
+
+async def test_a_cancel_in_a_later_run_ends_what_the_hosts_may_pull(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preheat, "RUN_EVENTS", 30)
+    monkeypatch.setattr(preheat, "AT_A_TIME", 4)
+    async with hosts_of(tmp_path, 12) as fleet:
+        engines, never = fleet.engines.values(), asyncio.Event()
+
+        def hang_late() -> None:
+            if sum(len(engine.peers) for engine in engines) > 8:
+                for engine in engines:
+                    engine.stuck = never
+
+        for engine in engines:
+            engine.before = hang_late
+        handle = await fleet.begin(seeds=1, fan_out=1)
+        await fleet.plane.until(lambda: any(engine.stuck for engine in engines))
+        current = await fleet.plane.client.get_workflow_handle("preheat/1").describe()
+        assert current.run_id != handle.first_execution_run_id
+        assert len(fleet.allowed()) == 12
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        assert fleet.allowed() == {}

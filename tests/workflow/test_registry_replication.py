@@ -1,13 +1,14 @@
 """``ImageReplication`` and ``RegistryReplicationSweep``: the order of steps, retries, second looks."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 
 from fleetwide.models.registry_regions import ReplicaOutcome, SweepState
 from tests.workflow.scripted_regions import BLOBS, ScriptedRegion, scripted_region
-from tests.workflow.world import DIGEST, World
+from tests.workflow.world import DIGEST, World, world
 
 IMAGE = {"repository": "apps/hello", "digest": DIGEST, "region": "far"}
 
@@ -89,9 +90,30 @@ async def test_the_sweep_goes_on_from_the_event_that_it_saw_last(
     handle = await plane.start("RegistryReplicationSweep", {}, "sweep")
     await plane.until(lambda: 3 in region.followed)
     assert region.followed[:4] == [None, 1, 2, 3]
-    assert region.steps == ["compare ", "compare apps/hello@~"]
+    assert region.steps == ["compare ", "compare 1@~"]
     state: SweepState = await handle.query("progress", result_type=SweepState)
     assert state.cursor == 3
     assert state.compared_at is not None
     await handle.cancel()
     await plane.until_status(handle, WorkflowExecutionStatus.CANCELED)
+
+
+async def test_a_look_through_a_very_large_index_goes_on_in_new_runs(tmp_path: Path) -> None:
+    dynamic = ("limit.historyCount.suggestContinueAsNew=30",)
+    async with world(tmp_path, dynamic=dynamic) as plane, scripted_region(plane) as region:
+        region.index_pages = 9
+        handle = await plane.start("RegistryReplicationSweep", {}, "sweep")
+
+        async def compared() -> bool:
+            state: SweepState = await sweep.query("progress", result_type=SweepState)
+            return state.compared_at is not None
+
+        sweep = plane.client.get_workflow_handle("sweep")
+        await plane.until(compared)
+        description = await sweep.describe()
+        assert description.run_id != handle.first_execution_run_id
+        pages = [step for step in region.steps if step.startswith("compare")]
+        assert pages == ["compare ", *(f"compare {number}@~" for number in range(1, 9))]
+        state: SweepState = await sweep.query("progress", result_type=SweepState)
+        assert (state.after, state.comparing_since) == ("", None)
+        await sweep.terminate()

@@ -20,7 +20,7 @@ from fleetwide.models.registry_retention import (
 )
 from fleetwide.providers.registry_storage import REPOSITORIES, RegistryStorage
 from fleetwide.providers.registry_trees import FolderTree
-from fleetwide.store import events, jobs
+from fleetwide.store import events, jobs, registry_reports
 from fleetwide.store import registry_deletion as deletion
 from fleetwide.store import registry_repositories as repositories
 from fleetwide.store import registry_tags as tags
@@ -72,6 +72,12 @@ async def waiting(plane: World, handle: Any) -> RetentionReport:
     return found
 
 
+def last_report(plane: World) -> RetentionReport | None:
+    """What is kept of the first run."""
+    with plane.store.read() as session:
+        return registry_reports.last(session, "registry-retention/1")
+
+
 async def test_nothing_goes_before_the_report_is_applied_and_nothing_that_is_not_in_it(
     plane: World,
 ) -> None:
@@ -90,7 +96,8 @@ async def test_nothing_goes_before_the_report_is_applied_and_nothing_that_is_not
 
     push(plane.store, "ci/app", A, tags=["pr-9"], now=datetime.now(UTC))
     push(plane.store, "ci/app", A, tags=["pr-1"], now=datetime.now(UTC))
-    await handle.execute_update("apply", ApplyRequest(by="eva"))
+    assert await plane.until(lambda: last_report(plane)) == report.brief()
+    await handle.execute_update("apply", ApplyRequest(by="eva", reason="old\nbranches"))
     done = RetentionReport.model_validate(await handle.result())
     assert (done.phase, done.ended) == (RetentionPhase.APPLIED, 2)
     assert names(plane.store) == ["1.0", "pr-1", "pr-3", "pr-4", "pr-9"]
@@ -98,7 +105,11 @@ async def test_nothing_goes_before_the_report_is_applied_and_nothing_that_is_not
     with plane.store.read() as session:
         row = repositories.require(session, "ci/app")
         [ended] = tags.history(session, id_of(row), "pr-0", limit=9)
+        told = events.latest(session, "tag-deleted", subject="registry/ci/app")
     assert ended.ended_by == "eva"
+    assert last_report(plane) == done.brief()
+    assert (told[0].data["by"], told[0].data["reason"]) == ("eva", "old\nbranches")
+    assert told[0].message.endswith(": old branches")
 
 
 async def test_what_runs_keeps_its_tag_whatever_its_age(plane: World) -> None:
@@ -141,7 +152,7 @@ async def test_only_the_repositories_asked_for_are_looked_at(plane: World) -> No
 
 
 async def delete(plane: World, **more: Any) -> Any:
-    request = DeletionRequest(repository="ci/app", by="ana", **more)
+    request = DeletionRequest(repository="ci/app", by="ana", reason="moved away", **more)
     return await plane.start("RepositoryDeletion", request, "registry-delete/ci/app")
 
 
@@ -167,8 +178,11 @@ async def test_a_repository_is_deleted_with_its_links_and_none_below_it(
     assert (done.removed.tags, done.removed.manifests, done.removed.blobs) == (6, 6, 7)
     with plane.store.read() as session:
         assert deletion.find_any(session, "ci/app") is None
-        kinds = [row.kind for row in events.after(session, 0, subject="registry/ci/app")]
-    assert kinds[-1] == "repository-deleted"
+        told = events.after(session, 0, subject="registry/ci/app", limit=1000)
+    assert told[-1].kind == "repository-deleted"
+    wanted = {"repository-deleting", "tag-deleted", "manifest-deleted", "repository-deleted"}
+    reasons = {(row.kind, row.data.get("reason")) for row in told if row.kind in wanted}
+    assert reasons == {(kind, "moved away") for kind in wanted}
 
 
 @pytest.mark.usefixtures("links")
@@ -218,8 +232,8 @@ async def test_a_worker_that_dies_after_each_step_loses_nothing_but_counts(
     fill(plane.store)
     real, died = RepositoryActivities._batches, list[int]()
 
-    def dies_first(self: RepositoryActivities, work: Any) -> int:
-        count = real(self, work)
+    def dies_first(self: RepositoryActivities, *work: Any) -> int:
+        count = real(self, *work)
         if count:
             died.append(count)
             raise ServiceUnavailable("the worker died before it could answer")

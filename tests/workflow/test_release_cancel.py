@@ -50,6 +50,7 @@ async def test_a_step_that_ends_well_all_the_same_does_not_undo_a_cancel(
 
 
 async def test_cancel_while_the_version_is_claimed_leaves_no_claim(plane: World) -> None:
+    plane.placing.cancel()
     with plane.store.write() as session:
         session.connection()  # somebody else writes
         handle = await start(plane)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 from fleetwide.models.bakes import BakeState
 from fleetwide.store import bakes, images
@@ -42,14 +43,14 @@ async def test_both_faces_are_baked_and_the_ami_is_in_every_region(ready: World)
 async def test_a_vm_alone_has_no_container_image(ready: World) -> None:
     image = await bake(ready, "bake/1", VM, targets=["vm"])
     assert (image["digest"], image["built"], image["smoke"]) == (None, None, None)
-    assert "push_image" not in ready.builder.steps
+    assert ready.bakes.pushed == []
 
 
 async def test_the_vm_is_booted_when_it_is_asked_for(ready: World) -> None:
     image = await bake(ready, "bake/1", VM, ami={**VM["ami"], "boot_test": True})
     assert image["boot"]["passed"]
     first = ready.builder.steps.index("boot_disk")
-    assert first < ready.builder.steps.index("push_image")
+    assert first < ready.builder.steps.index("publish")
 
 
 async def test_a_base_without_a_disk_is_told(plane: World) -> None:
@@ -211,6 +212,32 @@ async def test_a_forced_bake_cancelled_while_it_is_copied_leaves_one_ami_a_regio
         "eu-west-1": "available",
         "us-east-2": "available",
     }
+
+
+async def test_a_forced_bake_cancelled_before_its_amis_are_shared_shares_them(ready: World) -> None:
+    ami = {**VM["ami"], "accounts": ["7" * 12]}
+    first = await bake(ready, "bake/1", VM, ami=ami)
+    ready.baked.granted.clear()
+    shares = ready.builder.steps.count("share_baked_ami")
+    ready.cloud.stuck_at.add("share_baked_ami")
+    handle = await ready.start("Bake", {**VM, "ami": ami, "rebake": True}, "bake/2")
+    await until_step(ready, "share_baked_ami", shares + 2)
+    await handle.cancel()
+    await until_step(ready, "share_baked_ami", shares + 4)
+    assert ready.baked.granted == {}
+    ready.cloud.stuck_at.clear()
+    await ready.until_status(handle, WorkflowExecutionStatus.CANCELED)
+    with ready.store.read() as session:
+        image = images.by_key(session, first["bake_key"])
+    assert image is not None
+    assert {one.region: one.state for one in image.regions} == {
+        "eu-west-1": "available",
+        "us-east-2": "available",
+    }
+    assert ready.baked.granted == {one.region: {"7" * 12} for one in image.amis}
+    before = {one["image_id"] for one in first["amis"]}
+    assert {one.ami.image_id for one in ready.baked.replaced} == before
+    assert before.isdisjoint(one.image_id for one in image.amis)
 
 
 async def test_a_request_that_joins_is_served_after_the_build(ready: World) -> None:

@@ -6,9 +6,9 @@ Only what needs root, Docker or AWS is scripted: the container host, the builder
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
@@ -23,9 +23,11 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.bake_amis import BakedAmiActivities
 from activities.baseos_amis import AmiActivities
+from api.lifecycles import despite_lost_tasks
 from fleetwide.errors import ImageNotFound
-from fleetwide.models.containers import AttemptResult, EndReason, HostSpec, RunContainer
-from fleetwide.models.hosts import HostFacts
+from fleetwide.models.containers import AttemptResult, KillRequest, RunContainer
+from fleetwide.models.hosts import HostFacts, HostSpec
+from fleetwide.models.task_states import EndReason
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.registry.digests import digest_of
 from fleetwide.registry.references import ImageReference
@@ -48,6 +50,7 @@ HOST = "h1"
 HOST_CPU = 2.0
 IMAGE = "apps/hello:1.0.0"
 DIGEST = digest_of(b"hello")
+SIGTERM = 143
 DYNAMIC = (
     "history.transferProcessorMaxPollRPS=1000",
     "history.timerProcessorMaxPollRPS=1000",
@@ -63,6 +66,11 @@ class ScriptedHost:
     running: int = 0
     most_running: int = 0
     silent: bool = False
+    asked_to_stop: int = 0
+    ran_for: timedelta = timedelta(0)
+    """How long containers are said to have run."""
+    stubborn: asyncio.Event = field(default_factory=asyncio.Event)
+    """What is stubborn ends only when this is set."""
 
     @activity.defn(name="hosts.run_container")
     async def run_container(self, run: RunContainer) -> AttemptResult:
@@ -70,26 +78,26 @@ class ScriptedHost:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
-            code = await self._act(run)
+            ended = _ended(run, await self._act(run))
+            return ended.model_copy(update={"started_at": datetime.now(UTC) - self.ran_for})
+        except CancelledError:
+            return _ended(run, SIGTERM).model_copy(update={"reason": EndReason.KILLED})
         finally:
             self.running -= 1
-        return AttemptResult(
-            key=run.key,
-            host_id=run.host_id,
-            reason=EndReason.FAILED if code else EndReason.NORMAL,
-            message=f"exit code {code}",
-            exit_code=code,
-            finished_at=datetime.now(UTC),
-            log_key=run.key.log_key(),
-        )
 
     async def _act(self, run: RunContainer) -> int:
         word, *rest = run.container.command or ["exit", "0"]
         first = run.key.attempt == 1
-        if word == "unpullable" and first:
+        if word == "plan":  # what each attempt does
+            word, *rest = rest[run.key.attempt - 1].split()
+        if word == "pull" or (word == "unpullable" and first):
             raise ApplicationError("no route", type="ImagePullFailed", non_retryable=True)
-        if word == "sleep":
+        if word == "sleep" or (word == "sleep-once" and first):
             await self._sleep()
+        if word == "deserter":
+            await self._desert()
+        if word == "stubborn":
+            await self._sleep_on()
         if word == "brief":
             await asyncio.sleep(0.05)
         if word == "flaky":
@@ -105,6 +113,24 @@ class ScriptedHost:
                 await asyncio.sleep(0.05)
             except asyncio.CancelledError:
                 raise CancelledError("stopped") from None
+
+    async def _desert(self) -> None:
+        """Fail instead of stopping, as a worker that is restarted at that moment."""
+        try:
+            await self._sleep()
+        except CancelledError:
+            raise ApplicationError("the worker is gone", type="ServiceUnavailable") from None
+
+    async def _sleep_on(self) -> None:
+        try:
+            await self._sleep()
+        except CancelledError:
+            self.asked_to_stop += 1
+            while not self.stubborn.is_set():
+                activity.heartbeat()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.05)
+            raise
 
     @activity.defn(name="hosts.describe")
     async def describe(self) -> HostFacts:
@@ -127,6 +153,18 @@ class ScriptedHost:
         raise ApplicationError("the worker is shutting down", type="ServiceUnavailable")
 
 
+def _ended(run: RunContainer, code: int) -> AttemptResult:
+    return AttemptResult(
+        key=run.key,
+        host_id=run.host_id,
+        reason=EndReason.FAILED if code else EndReason.NORMAL,
+        message=f"exit code {code}",
+        exit_code=code,
+        finished_at=datetime.now(UTC),
+        log_key=run.key.log_key(),
+    )
+
+
 def _resolve(reference: ImageReference) -> str:
     if reference.repository == "apps/nothing":
         raise ImageNotFound(f"{reference} is not in the registry")
@@ -146,9 +184,16 @@ class World:
     bakes: ScriptedBakes
     baked: BakedCloud
     environment: WorkflowEnvironment
+    placing: asyncio.Task[None]
+    """The scheduler. It shares the test's loop: who keeps the database to itself cancels it."""
 
     async def start(self, type_: str, spec: Any, workflow_id: str) -> WorkflowHandle[Any, Any]:
         return await self.client.start_workflow(type_, spec, id=workflow_id, task_queue="control")
+
+    async def kill(self, handle: WorkflowHandle[Any, Any], reason: str) -> Any:
+        """Send the kill as the API does: again when it went down with its workflow task."""
+        kill, update_id = KillRequest(reason=reason), uuid4().hex
+        return await despite_lost_tasks(lambda: handle.execute_update("kill", kill, id=update_id))
 
     async def until_status(
         self, handle: WorkflowHandle[Any, Any], status: WorkflowExecutionStatus
@@ -160,7 +205,7 @@ class World:
 
     async def until(self, condition: Any) -> Any:
         """The first true answer of a condition, awaited when it can be."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 answer = condition()
                 answer = await answer if asyncio.iscoroutine(answer) else answer
@@ -208,8 +253,9 @@ async def world(
         placing = asyncio.create_task(_place(Placer(store, environment.client)))
         stack.callback(placing.cancel)
         yield World(
-            environment.client, store, host, builder, cloud, archives, bakes, baked, environment
-        )
+            environment.client, store, host, builder, cloud, archives, bakes, baked, environment,
+            placing,
+        )  # fmt: skip
 
 
 def with_cloud(control: list[Callable[..., Any]], *clouds: Script) -> list[Callable[..., Any]]:

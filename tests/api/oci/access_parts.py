@@ -13,6 +13,7 @@ from fleetwide.models.registry_access import AccountSpec, Grant
 from fleetwide.registry.accounts import hash_secret, new_secret
 from fleetwide.registry.digests import canonical_json, digest_of
 from fleetwide.store import registry_accounts
+from fleetwide.store.registry_accounts import Deed
 from tests.registry_stack import Stack
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -50,7 +51,7 @@ def make(stack: Stack, name: str, given: Sequence[Grant] = (), **more: Any) -> A
     store = stack.store()
     with store.write() as session:
         spec = AccountSpec(name=name, grants=list(given), **more)
-        registry_accounts.create(session, spec, stored, now=datetime.now(UTC))
+        registry_accounts.create(session, spec, stored, Deed("tests", datetime.now(UTC)))
     store.engine.dispose()
     return Account(name, secret)
 

@@ -14,6 +14,7 @@ from fleetwide.registry.scopes import Access, Caller
 from fleetwide.registry.token_keys import new_key, parse_keys
 from fleetwide.registry.tokens import issue
 from fleetwide.store import registry_accounts
+from fleetwide.store.registry_accounts import Deed
 from fleetwide.store.tables import AttemptRow, JobRow
 from tests.api.oci.access_parts import Account, Visitor, challenge_of, grants, make
 from tests.registry_stack import Stack, StackOptions, registry_stack
@@ -247,7 +248,10 @@ def test_a_rotated_secret_ends_logins_and_refresh_tokens_at_once(
     store = stack.store()
     with store.write() as session:
         registry_accounts.rotate(
-            session, "rotated", hash_secret(fresh.secret), now=datetime.now(UTC)
+            session,
+            "rotated",
+            hash_secret(fresh.secret),
+            Deed("tests", datetime.now(UTC)),
         )
     store.engine.dispose()
     assert visitor.http.get("/auth/token", headers=account.basic).status_code == 401
@@ -263,12 +267,12 @@ def test_a_disabled_or_expired_account_gets_no_token(visitor: Visitor, stack: St
     token = visitor.token(account)
     store, now = stack.store(), datetime.now(UTC)
     with store.write() as session:
-        registry_accounts.disable(session, "leaving", now=now)
+        registry_accounts.disable(session, "leaving", Deed("tests", now))
     refused = visitor.http.get("/auth/token", headers=account.basic)
     assert (refused.status_code, "is disabled" in refused.text) == (401, True)
     assert visitor.ask("GET", "/v2/", token).status_code == 200  # until it ends
     with store.write() as session:
-        registry_accounts.enable(session, "leaving", now=now)
+        registry_accounts.enable(session, "leaving", Deed("tests", now))
         row = registry_accounts.require(session, "leaving")
         row.expires_at = now - timedelta(seconds=1)
     refused = visitor.http.get("/auth/token", headers=account.basic)
@@ -304,7 +308,7 @@ def test_anonymous_is_nobody_until_an_account_says_otherwise(
     finally:
         store = stack.store()
         with store.write() as session:
-            registry_accounts.delete(session, "anonymous", now=datetime.now(UTC))
+            registry_accounts.delete(session, "anonymous", Deed("tests", datetime.now(UTC)))
         store.engine.dispose()
 
 

@@ -15,6 +15,9 @@ from tests.bare_api import bare_api
 from tests.registry_index import NOW, blob, image, index, push, upload
 
 A, B = image("a"), image("a", "b")
+# Two blobs of a byte, a config of six, and the manifests.
+APPS_X = 8 + len(A.data) + len(B.data) + len(index(A, B).data)
+CI_X = 8 + len(A.data) + len(B.data)
 HOUR = timedelta(hours=1)
 ROOT = "/v1/registry"
 POLICY = """
@@ -68,7 +71,7 @@ def test_repositories_are_listed_and_found_page_by_page(http: TestClient) -> Non
     assert walk(http, "/search", q="X") == ["apps/x", "ci/x"]
     assert walk(http, "/search", q="%") == []
     first = get(http, "/repositories")["items"][0]
-    assert (first["tags"], first["manifests"], first["size"]) == (4, 3, 8)
+    assert (first["tags"], first["manifests"], first["size"]) == (4, 3, APPS_X)
 
 
 def test_tags_tell_their_images_and_rules_but_no_lists_of_referrers(http: TestClient) -> None:
@@ -158,13 +161,23 @@ def test_a_batch_has_an_end(http: TestClient) -> None:
 def test_usage_tells_quotas_and_what_sharing_saves(http: TestClient) -> None:
     report = get(http, "/usage")
     assert [(one["name"], one["size"], one["quota"]) for one in report["items"]] == [
-        ("apps", 8, None),
-        ("ci", 16, 1024),
+        ("apps", APPS_X, None),
+        ("ci", CI_X + 8, 1024),
     ]
-    assert (report["size"], report["stored"]) == (24, 8)
+    assert (report["size"], report["stored"]) == (APPS_X + CI_X + 8, 8)
     assert walk(http, "/usage") == ["apps", "ci"]
     [owner] = get(http, "/usage", by="owner", name="tests")["items"]
-    assert (owner["repositories"], owner["size"]) == (3, 24)
+    assert (owner["repositories"], owner["size"]) == (3, APPS_X + CI_X + 8)
+
+
+def test_a_broken_policy_is_the_servers_fault_and_its_place_is_not_told(
+    http: TestClient, tmp_path: Path
+) -> None:
+    (tmp_path / "policy.yaml").write_text("quotas: [")
+    for path in ("/usage", "/namespaces/ci", "/repositories/apps/x/tags"):
+        response = http.get(f"{ROOT}{path}")
+        assert (response.status_code, str(tmp_path) in response.text) == (503, False)
+        assert response.headers["Retry-After"]
 
 
 def test_a_quota_is_set_and_given_back_to_the_file(http: TestClient) -> None:
@@ -172,7 +185,7 @@ def test_a_quota_is_set_and_given_back_to_the_file(http: TestClient) -> None:
     assert get(http, "/namespaces/ci")["set_by"] == "policy"
     body = {"quota": "2KiB", "owner": "team"}
     done = http.put(path, json=body).json()
-    assert (done["quota"], done["set_by"], done["used"]) == (2048, "settings", 16)
+    assert (done["quota"], done["set_by"], done["used"]) == (2048, "settings", CI_X + 8)
     assert get(http, "/usage", name="ci")["items"][0]["owner"] == "team"
     assert http.put(path, json={}).json()["quota"] is None
     assert http.delete(path).status_code == 204

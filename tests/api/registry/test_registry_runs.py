@@ -155,4 +155,6 @@ def test_retention_by_a_schedule(http: TestClient) -> None:
     done = http.put(page, json={**body, "retention_hours": 24, "retention_apply": True})
     assert done.status_code == 200, done.text
     assert [one["kind"] for one in done.json()["items"]] == ["retention"]
-    assert http.put(page, json=body).json()["items"] == []
+    kept = http.put(page, json=body).json()["items"]
+    assert [(one["kind"], one["paused"]) for one in kept] == [("retention", False)]
+    assert http.put(page, json={"retention_hours": None}).json()["items"] == []

@@ -16,7 +16,12 @@ from tests.registry_index import NOW, image
 from tests.registry_shelf import Shelf
 
 ROOT = "/v1/registry"
-NEVER = {"gc_minutes": None, "reconcile_hours": None, "scrub_hours": None}
+NEVER = {
+    "gc_minutes": None,
+    "reconcile_hours": None,
+    "scrub_hours": None,
+    "retention_hours": None,
+}
 
 
 @pytest.fixture
@@ -150,8 +155,10 @@ def test_a_schedule_collects_by_itself(
         lambda: run in [one["workflow_id"] for one in get(http, "/upkeep/gc/reports")["items"]],
         "it leaves a report",
     )
-    changed = http.put(page, json={"gc_minutes": 45}).json()["items"]
-    assert [one["kind"] for one in changed] == ["gc", "reconcile", "scrub"]
+    [changed] = http.put(page, json={"gc_minutes": 45}).json()["items"]
+    assert (changed["kind"], changed["every_hours"]) == ("gc", 0.75)
     assert http.put(page, json={"gc_minutes": 0}).status_code == 422
+    events = http.get("/v1/events?subject=registry-upkeep").json()["items"]
+    assert events[-1]["data"] == {"by": "", "gc_minutes": 45}
     assert http.put(page, json=NEVER).json()["items"] == []
     assert IMAGE.partition(":")[0] in list(box.storage.repositories())

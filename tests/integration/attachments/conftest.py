@@ -80,13 +80,16 @@ class ListingProxy(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
-        if self.command == "PUT" and "/manifests/" in self.path and b'"subject"' in body:
+        refers = self.command == "PUT" and "/manifests/" in self.path and b'"subject"' in body
+        if refers:
             self.pushed.append(body)
         kept = {key: value for key, value in self.headers.items() if key.lower() != "host"}
         answer = httpx2.request(self.command, self.upstream + self.path, content=body, headers=kept)
         headers = dict(answer.headers)
         if "location" in headers:
             headers["location"] = httpx2.URL(headers["location"]).raw_path.decode()
+        if refers:
+            headers["OCI-Subject"] = json.loads(body)["subject"]["digest"]
         self._answer(answer.status_code, headers, answer.content)
 
     def do_GET(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from fleetwide.models.bakes import BaseImage
 from fleetwide.providers.compress import Compressed, compress_layer
 from fleetwide.providers.distribution import RegistryClient
+from fleetwide.providers.images import upload_layer
 from fleetwide.providers.layers import plain_entries, write_layer
 from fleetwide.providers.progress import Progress, no_progress
 from fleetwide.registry.oci import (
@@ -30,6 +31,12 @@ def layer_of(folder: Path, files: Mapping[str, bytes]) -> Compressed:
         file.write_bytes(content)
     write_layer(plain_entries(folder / "tree", EPOCH), folder / "layer.tar", no_progress)
     return compress_layer(folder / "layer.tar", folder / "layer.tar.gz", no_progress)
+
+
+def send_layer(client: RegistryClient, repository: str, packed: Compressed) -> None:
+    """Bring a layer into a repository as a bake does."""
+    with packed.path.open("rb") as reader:
+        upload_layer(client, repository, reader.read, packed.layer, no_progress)
 
 
 def push_base(

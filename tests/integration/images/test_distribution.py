@@ -53,6 +53,7 @@ def test_a_file_is_sent_in_chunks(
     client: RegistryClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distribution, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(distribution, "WHOLE_BYTES", 0)
     source = tmp_path / "blob"
     source.write_bytes(b"0123456789" * 1234)
     digest = digest_of(source.read_bytes())
@@ -61,6 +62,19 @@ def test_a_file_is_sent_in_chunks(
     with client.stream_blob("test/chunks", digest) as pieces:
         assert b"".join(pieces) == source.read_bytes()
     assert seen[0] == 0.0
+
+
+def test_a_registry_that_wants_two_requests_is_not_sent_a_blob_twice_again(
+    client: RegistryClient,
+) -> None:
+    asked: list[str] = []
+    with RegistryClient(client.base_url) as other:
+        other._http.event_hooks["request"].append(lambda one: asked.append(one.method))
+        for data in (b"", b"first", b"second", b"second"):
+            other.upload_blob("test/two-steps", data, digest_of(data))
+            assert client.blob_exists("test/two-steps", digest_of(data))
+    empty, first = ["HEAD", "POST", "PUT"], ["POST", "PUT"]
+    assert asked == [*empty, *first, "HEAD", "POST", "PUT", "HEAD"]
 
 
 def test_a_digest_that_is_wrong_is_refused_by_the_registry(client: RegistryClient) -> None:
@@ -85,6 +99,7 @@ def test_a_cancelled_upload_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(distribution, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(distribution, "WHOLE_BYTES", 0)
     monkeypatch.setattr(distribution, "Throttled", lambda progress: progress)
     source = tmp_path / "blob"
     source.write_bytes(b"y" * 10_000)

@@ -12,7 +12,7 @@ from fleetwide.errors import ImageNotFound, PlatformError, RegistryUnavailable
 from fleetwide.models.bakes import BaseImage, BuiltLayer, ResolvedBake, ReusableLayer
 from fleetwide.providers.compress import Compressed, compress_layer
 from fleetwide.providers.distribution import RegistryClient
-from fleetwide.providers.images import push_bake, upload_layer
+from fleetwide.providers.images import plan_image, push_image, upload_layer
 from fleetwide.providers.layers import write_layer
 from fleetwide.providers.payloads import PayloadInputs, make_payload
 from fleetwide.providers.progress import no_progress
@@ -23,6 +23,7 @@ from tests.integration.images.small_bases import (
     layer_of,
     noted_uploads,
     push_base,
+    send_layer,
     served,
 )
 from tests.unit.bakes import resolved
@@ -44,7 +45,7 @@ def packed(tmp_path: Path) -> Compressed:
 
 
 def pushed_layer(client: RegistryClient, bake: ResolvedBake, packed: Compressed) -> Compressed:
-    upload_layer(client, bake.repository, packed.path, packed.layer, no_progress)
+    send_layer(client, bake.repository, packed)
     return packed
 
 
@@ -53,7 +54,7 @@ def test_every_layer_of_the_image_has_the_bytes_that_went_in(
 ) -> None:
     bake = resolved(base, name="bytes")
     pushed_layer(client, bake, packed)
-    pushed = push_bake(client, bake, packed.layer, ENV, SBOM)
+    pushed = push_image(client, plan_image(client, bake, packed.layer, ENV, SBOM))
     manifest = client.get_manifest(ImageReference("apps/bytes", tag="1.0.0"))
     assert manifest.digest == pushed.digest
     below = client.get_manifest(ImageReference(base.repository, digest=base.digest)).json()
@@ -72,7 +73,7 @@ def test_the_config_goes_on_from_that_of_the_base(
 ) -> None:
     bake = resolved(base, name="config")
     pushed_layer(client, bake, packed)
-    pushed = push_bake(client, bake, packed.layer, ENV, SBOM)
+    pushed = push_image(client, plan_image(client, bake, packed.layer, ENV, SBOM))
     manifest = client.get_manifest(ImageReference("apps/config", digest=pushed.digest)).json()
     config = client.get_blob_json("apps/config", manifest["config"]["digest"])
     assert len(config["rootfs"]["diff_ids"]) == 3
@@ -89,9 +90,9 @@ def test_no_layer_is_sent_and_a_second_push_changes_nothing(
     bake = resolved(base, name="twice")
     pushed_layer(client, bake, packed)
     with noted_uploads(client) as (noting, sent):
-        first = push_bake(noting, bake, packed.layer, ENV, SBOM)
+        first = push_image(noting, plan_image(noting, bake, packed.layer, ENV, SBOM))
         assert len(sent) == 1  # the config
-        assert push_bake(noting, bake, packed.layer, ENV, SBOM) == first
+        assert push_image(noting, plan_image(noting, bake, packed.layer, ENV, SBOM)) == first
     assert client.list_tags("apps/twice") == ["1.0.0"]
 
 
@@ -105,9 +106,9 @@ def test_new_metadata_are_a_new_manifest_over_the_same_layers(
     after = resolved(base, **{"name": "again", "owner": "team-a", **change})
     assert before.bake_key == after.bake_key
     pushed_layer(client, before, packed)
-    old = push_bake(client, before, packed.layer, ENV, SBOM)
+    old = push_image(client, plan_image(client, before, packed.layer, ENV, SBOM))
     with noted_uploads(client) as (noting, sent):
-        new = push_bake(noting, after, packed.layer, ENV, SBOM)
+        new = push_image(noting, plan_image(noting, after, packed.layer, ENV, SBOM))
     assert len(sent) == 1  # the config
     assert (new.digest != old.digest, new.size == old.size) == (True, True)
     found = [
@@ -150,7 +151,7 @@ def test_a_rebased_image_has_the_bytes_of_a_fresh_bake_onto_the_new_base(
     old, new = (resolved(base, name="moved") for base in bases)
     assert (old.content_key, old.bake_key != new.bake_key) == (new.content_key, True)
     pushed_layer(client, old, layers[0])
-    push_bake(client, old, layers[0].layer, ENV, SBOM)
+    push_image(client, plan_image(client, old, layers[0].layer, ENV, SBOM))
     built = BuiltLayer(
         layer=layers[0].layer,
         uncompressed_size=layers[0].uncompressed_size,
@@ -161,9 +162,9 @@ def test_a_rebased_image_has_the_bytes_of_a_fresh_bake_onto_the_new_base(
     reusable = ReusableLayer(bake_key=old.bake_key, repository=old.repository, built=built)
     with noted_uploads(client) as (noting, sent):
         rebased = new.model_copy(update={"reusable": reusable})
-        moved = push_bake(noting, rebased, built.layer, ENV, SBOM)
+        moved = push_image(noting, plan_image(noting, rebased, built.layer, ENV, SBOM))
     assert len(sent) == 1  # the config
-    fresh = push_bake(client, new, layers[1].layer, ENV, SBOM)
+    fresh = push_image(client, plan_image(client, new, layers[1].layer, ENV, SBOM))
     assert moved == fresh
 
 
@@ -177,7 +178,7 @@ def test_the_layer_of_another_repository_is_mounted(
     )
     reusable = ReusableLayer(bake_key=first.bake_key, repository="apps/home", built=built)
     bake = resolved(base, name="guest").model_copy(update={"reusable": reusable})
-    push_bake(client, bake, packed.layer, ENV, SBOM)
+    push_image(client, plan_image(client, bake, packed.layer, ENV, SBOM))
     assert served(client, "apps/guest", packed.layer.digest) == packed.path.read_bytes()
 
 
@@ -186,7 +187,7 @@ def test_a_layer_that_was_never_sent_is_named(
 ) -> None:
     bake = resolved(base, name="lost")
     with pytest.raises(PlatformError, match=f"lost the layer {packed.layer.digest} of apps/lost"):
-        push_bake(client, bake, packed.layer, ENV, SBOM)
+        push_image(client, plan_image(client, bake, packed.layer, ENV, SBOM))
     assert client.list_tags("apps/lost") == []
 
 
@@ -201,7 +202,7 @@ def test_a_layer_of_the_base_that_is_gone_is_named(
     bake = resolved(base, name="baseless")
     pushed_layer(client, bake, packed)
     with pytest.raises(PlatformError, match=f"lost the layer {digest} of baseos/gone"):
-        push_bake(client, bake, packed.layer, ENV, SBOM)
+        push_image(client, plan_image(client, bake, packed.layer, ENV, SBOM))
     assert client.list_tags("apps/baseless") == []
 
 
@@ -210,7 +211,7 @@ def test_a_base_that_is_gone_is_named(
 ) -> None:
     bake = resolved(base.model_copy(update={"digest": digest_of(b"no")}), name="unbased")
     with pytest.raises(ImageNotFound, match="baseos/small@sha256:"):
-        push_bake(client, bake, packed.layer, ENV, SBOM)
+        push_image(client, plan_image(client, bake, packed.layer, ENV, SBOM))
 
 
 def test_a_registry_that_does_not_answer_is_the_platform_s_fault(
@@ -218,17 +219,17 @@ def test_a_registry_that_does_not_answer_is_the_platform_s_fault(
 ) -> None:
     with RegistryClient(f"http://127.0.0.1:{free_port()}") as nobody:
         with pytest.raises(RegistryUnavailable, match="does not answer"):
-            push_bake(nobody, resolved(base), packed.layer, ENV, SBOM)
+            push_image(nobody, plan_image(nobody, resolved(base), packed.layer, ENV, SBOM))
         with pytest.raises(RegistryUnavailable, match="does not answer"):
-            upload_layer(nobody, "apps/hello", packed.path, packed.layer, no_progress)
+            send_layer(nobody, "apps/hello", packed)
 
 
 def test_a_file_with_other_bytes_than_the_layer_is_refused(
     client: RegistryClient, packed: Compressed, tmp_path: Path
 ) -> None:
-    (tmp_path / "cut").write_bytes(packed.path.read_bytes()[:-1])
+    cut = io.BytesIO(packed.path.read_bytes()[:-1])
     with pytest.raises(RegistryUnavailable, match="answered 4"):
-        upload_layer(client, "apps/cut", tmp_path / "cut", packed.layer, no_progress)
+        upload_layer(client, "apps/cut", cut.read, packed.layer, no_progress)
     assert not client.blob_exists("apps/cut", packed.layer.digest)
 
 
@@ -241,14 +242,14 @@ def test_a_tag_that_somebody_moves_meanwhile_is_told(
     class Overtaken(RegistryClient):
         def put_manifest(self, reference: ImageReference, data: bytes, media_type: str) -> str:
             digest = super().put_manifest(reference, data, media_type)
-            push_bake(client, rival, packed.layer, ENV, SBOM)
+            push_image(client, plan_image(client, rival, packed.layer, ENV, SBOM))
             return digest
 
     with (
         Overtaken(client.base_url) as overtaken,
         pytest.raises(RegistryUnavailable, match="somebody else pushes under the same tag"),
     ):
-        push_bake(overtaken, bake, packed.layer, ENV, SBOM)
+        push_image(overtaken, plan_image(overtaken, bake, packed.layer, ENV, SBOM))
 
 
 def test_docker_pulls_the_image_with_all_that_it_says(
@@ -260,7 +261,7 @@ def test_docker_pulls_the_image_with_all_that_it_says(
         healthcheck=check, ports=[8080], owner="team-a",
     )  # fmt: skip
     pushed_layer(client, bake, packed)
-    pushed = push_bake(client, bake, packed.layer, ENV, SBOM)
+    pushed = push_image(client, plan_image(client, bake, packed.layer, ENV, SBOM))
     host = client.base_url.removeprefix("http://")
     reference = f"{host}/apps/pulled@{pushed.digest}"
     docker_api.pull(f"{host}/apps/pulled", tag=pushed.digest)

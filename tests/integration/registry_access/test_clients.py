@@ -19,6 +19,7 @@ from fleetwide.providers.docker import ContainerHost
 from fleetwide.providers.registry_auth import Credentials
 from fleetwide.registry.references import parse_reference
 from fleetwide.store import registry_accounts
+from fleetwide.store.registry_accounts import Deed
 from tests.api.oci.access_parts import Account, grants, make
 from tests.oci_objects import digest_of, image
 from tests.registry_stack import Stack, StackOptions, registry_stack
@@ -243,7 +244,7 @@ def test_a_disabled_account_is_out_for_docker_too(docker: Docker, pushed: str) -
     assert docker.login(account).returncode == 0
     store = docker.stack.store()
     with store.write() as session:
-        registry_accounts.disable(session, "leaver", now=datetime.now(UTC))
+        registry_accounts.disable(session, "leaver", Deed("tests", datetime.now(UTC)))
     store.engine.dispose()
     done = docker.run("pull", docker.image("apps/hello"))
     assert done.returncode != 0

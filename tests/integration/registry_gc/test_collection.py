@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from fleetwide.models.containers import TaskState
 from fleetwide.models.os_releases import ReleaseState
 from fleetwide.models.registry_gc import GarbageBatch, Kept
+from fleetwide.models.task_states import TaskState
 from fleetwide.registry.digests import digest_of
 from fleetwide.store import registry_gc, registry_gc_plan, registry_manifests, registry_repositories
+from fleetwide.store import registry_reviews as reviews
+from fleetwide.store.registry_repositories import id_of
 from fleetwide.store.registry_tables import BlobRow, RepositoryRow, ReviewRow
 from fleetwide.store.tables import ImageDigestRow, JobRow, OSReleaseRow
 from tests.registry_index import blob, image, index
@@ -238,6 +240,27 @@ def test_a_plan_tells_what_would_go_and_changes_nothing(box: Shelf) -> None:
     assert box.stored("a", "own", "signature", "config") == {"a", "config"}
 
 
+def test_a_plan_tells_what_comes_when_it_is_due(database_url: str, tmp_path: Path) -> None:
+    day, heard = timedelta(hours=24), list[str]()
+    with shelf(database_url, tmp_path, delay=day) as box:
+        box.upload(APP, "config", "a", "own", "loose")
+        box.push(APP, image("a"), "kept")
+        box.push(APP, image("own"), "gone")
+        box.untag(APP, "gone")
+        with box.store.read() as session:
+            plan = registry_gc_plan.plan_all(session, now=now(), told=heard.append)
+            later = registry_gc_plan.plan_all(session, now=now() + 2 * day, told=heard.append)
+    assert (plan.manifests, plan.blobs, plan.reviewed) == (0, 0, 0)
+    assert plan.coming is not None
+    assert (plan.coming.manifests, plan.coming.blobs) == (1, 2)
+    assert plan.coming.bytes == len("own") + len("loose")
+    assert day - timedelta(minutes=10) < plan.coming.by - now() <= day
+    assert "removed" not in plan.sentence
+    assert "; 1 manifests and 2 blobs, 0.0 MiB more by " in plan.sentence
+    assert (later.manifests, later.blobs, later.coming) == (1, 2, None)
+    assert len(heard) > 4
+
+
 def test_what_a_killed_collection_marked_is_finished_or_revived(box: Shelf) -> None:
     box.upload(APP, "dead", "revived")
     with box.store.write() as session:
@@ -277,6 +300,9 @@ def test_old_uploads_go_and_fresh_ones_stay(box: Shelf) -> None:
     for file in ("startedat", "data"):
         grow_old(uploads / "old" / file, 25)
     object.__setattr__(box.collector, "upload_age", timedelta(hours=24))
+    dry = GarbageBatch(limit=10, per_second=1e6, dry_run=True)
+    assert box.collector.leftovers(dry, lambda _: None).report.uploads == 1
+    assert {path.name for path in uploads.iterdir()} == {"old", "fresh"}
     with (uploads / "old/data").open("rb") as held:  # as Distribution does after a full disk
         done = box.collector.leftovers(GarbageBatch(limit=10, per_second=1e6), lambda _: None)
         assert os.fstat(held.fileno()).st_size == 0
@@ -291,6 +317,9 @@ def test_an_empty_repository_that_nobody_knows_goes_from_the_storage(box: Shelf)
         (folders / name / "_layers/sha256/abc").mkdir(parents=True)
     (folders / "strange/full/_layers/sha256/abc/link").write_text("x")
     box.upload(APP, "a")
+    dry = GarbageBatch(limit=10, per_second=1e6, dry_run=True)
+    assert box.collector.leftovers(dry, lambda _: None).report.empty == 1
+    assert (folders / "strange/empty").exists()
     done = box.collector.leftovers(GarbageBatch(limit=10, per_second=1e6), lambda _: None)
     assert done.report.empty == 1
     assert list(box.storage.repositories()) == [APP, "strange/full"]
@@ -304,3 +333,48 @@ def test_a_review_of_what_somebody_deleted_is_dropped(box: Shelf) -> None:
         registry_manifests.delete(session, row, parsed.digest, by="tests", now=now())
     assert box.collect().kept[Kept.GONE] == 1
     assert box.stored("config", "a") == set()
+
+
+def test_what_lost_its_reference_after_a_batch_was_read_waits_anew(
+    box: Shelf, database_url: str
+) -> None:
+    """A HEAD before that said that it stays; the push that relies on it is still on its way."""
+    box.upload(APP, "config", "a", "b")
+    child = box.push(APP, image("a"))
+    parent, other = box.push(APP, index(child), "set"), box.push(APP, image("b"), "other")
+    with box.store.write() as session:
+        number = id_of(registry_repositories.require(session, APP))
+        reviews.enqueue(session, reviews.MANIFEST, number, [child.digest], "untagged", now=now())
+        reviews.enqueue(session, reviews.BLOB, 0, [blob("b")], "unreferenced", now=now())
+    with box.store.read() as session:
+        rows = registry_gc.due(session, now(), 100)
+    with shelf(database_url, box.root, delay=timedelta(hours=1)) as patient:
+        for one in (parent, other):
+            with patient.store.write() as session:
+                row = registry_repositories.require(session, APP)
+                registry_manifests.delete(session, row, one.digest, by="tests", now=now())
+    of_manifests = [row for row in rows if row.digest == child.digest]
+    of_blobs = [row for row in rows if row.digest == blob("b")]
+    assert (len(of_manifests), len(of_blobs)) == (1, 1)
+    with box.store.write() as session:
+        assert not registry_gc.collect_manifests(session, number, of_manifests, now=now()).removed
+    with box.store.write() as session:
+        assert not registry_gc.collect_blobs(session, of_blobs, now=now()).unlinked
+    assert child.digest in box.manifests(APP)
+    with box.store.read() as session:
+        waiting = {row.digest for row in session.exec(select(ReviewRow))}
+    assert {child.digest, blob("b")} <= waiting
+
+
+def test_the_bytes_of_a_deleted_manifest_go_too(box: Shelf) -> None:
+    box.upload(APP, "config", "a")
+    gone = box.push(APP, image("a"), "v1")
+    box.storage.unlink_revision(APP, gone.digest)
+    with box.store.write() as session:
+        row = registry_repositories.require(session, APP)
+        registry_manifests.delete(session, row, gone.digest, by="tests", now=now())
+    box.collect()
+    assert box.storage.blob(gone.digest) is None
+    assert box.stored("config", "a") == set()
+    with box.store.read() as session:
+        assert session.exec(select(BlobRow)).all() == []

@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from activities import registry_reconcile, registry_scrub
+from activities import (
+    registry_comparing,
+    registry_reconcile,
+    registry_scrub,
+    registry_scrub_manifests,
+)
 from activities.registry_reconcile import ReconcileActivities
 from activities.registry_scrub import ScrubActivities
 from fleetwide.models.registry_gc import (
@@ -41,7 +46,12 @@ class Replica:
 @pytest.fixture(autouse=True)
 def outside_of_temporal(monkeypatch: pytest.MonkeyPatch) -> None:
     """The activities' code as it is, without a worker to send heartbeats to."""
-    for module in (registry_reconcile, registry_scrub):
+    for module in (
+        registry_comparing,
+        registry_reconcile,
+        registry_scrub,
+        registry_scrub_manifests,
+    ):
         monkeypatch.setattr(module, "heartbeat", lambda *_: None)
 
 

@@ -101,11 +101,44 @@ def test_only_a_digests_own_bytes_are_taken(storage: RegistryStorage) -> None:
     assert heard[-1] == 1
 
 
-def test_bytes_are_set_aside(storage: RegistryStorage) -> None:
+def test_bytes_are_kept_aside(storage: RegistryStorage) -> None:
     storage.put_blob(A, [b"a"])
-    storage.set_aside(A)
-    storage.set_aside(A)
+    for _ in range(2):
+        storage.keep_aside(A)
+    storage.remove_blob(A)
+    storage.keep_aside(A)
     assert storage.blob(A) is None
+    kept = storage._tree.stream(f"fleetwide-broken/{A.removeprefix('sha256:')}")
+    assert kept is not None
+    assert b"".join(kept) == b"a"
+
+
+def test_a_listing_goes_on_behind_what_it_has_seen(storage: RegistryStorage) -> None:
+    digests = sorted(blob(str(number)) for number in range(5))
+    for digest in digests:
+        storage.link_layer(APP, digest)
+        storage.put_manifest(APP, digest, b"x")
+    tags = ["1", "1-x", "1.0", "1.0.0", "a"]
+    for tag in tags:
+        storage.put_tag(APP, tag, A)
+    heard: list[int] = []
+    for number in range(5):
+        behind = slice(number + 1, None)
+        assert list(storage.layers(APP, digests[number])) == digests[behind]
+        assert list(storage.revisions(APP, digests[number])) == digests[behind]
+        found = storage.tags(APP, tags[number], lambda: heard.append(1))
+        assert [tag.name for tag in found] == tags[behind]
+    assert len(heard) == 25
+
+
+def test_files_come_in_the_order_of_their_paths(storage: RegistryStorage) -> None:
+    paths = sorted(["b", "a/x", "a-1/y", "a/x-y/z", "a.b", "a/x.y"])
+    for path in reversed(paths):
+        storage._tree.write(f"some/{path}", [b"1"])
+    assert [name for name, _ in storage._tree.files("some")] == paths
+    for number, path in enumerate(paths):
+        behind = [name for name, _ in storage._tree.files("some", path)]
+        assert behind == paths[number + 1 :]
 
 
 def test_uploads_are_found_and_removed(storage: RegistryStorage) -> None:

@@ -12,12 +12,12 @@ from fleetwide.models.containers import (
     AttemptRequest,
     AttemptResult,
     ContainerSpec,
-    EndReason,
     JobHeader,
     JobKind,
-    RetryPolicy,
 )
 from fleetwide.models.os_releases import Channel
+from fleetwide.models.retries import RetryPolicy
+from fleetwide.models.task_states import EndReason
 from fleetwide.store import bakes, channels, events, images, jobs
 from fleetwide.store.channels import Move
 from fleetwide.store.session import Store
@@ -104,5 +104,5 @@ def test_the_end_of_an_attempt_is_booked_once_by_two(store: Store) -> None:
     for index in range(ROUNDS):
         side_by_side(*[partial(end, index)] * 3)
     with store.read() as session:
-        told = [one for one in events.after(session, 0) if one.kind == "attemptFinished"]
+        told = [one for one in events.after(session, 0) if one.data.get("state") == "Finished"]
     assert len(told) == ROUNDS

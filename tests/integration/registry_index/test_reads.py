@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -15,8 +16,15 @@ from sqlalchemy.engine import make_url
 from fleetwide.store import registry_blobs as blobs
 from fleetwide.store import registry_manifests as manifests
 from fleetwide.store import registry_repositories as repositories
-from fleetwide.store.registry_reads import IndexUnavailable, ManifestReads, Resolved, open_reads
-from fleetwide.store.registry_tables import BlobRow
+from fleetwide.store.registry_reads import (
+    Home,
+    IndexUnavailable,
+    ManifestReads,
+    Resolved,
+    Standing,
+    open_reads,
+)
+from fleetwide.store.registry_tables import BlobRow, NamespaceRow, RepositoryBlobRow
 from fleetwide.store.session import Store
 from tests.postgres import TEMPLATE, Postgres
 from tests.registry_index import NOW, blob, image, push, upload
@@ -83,6 +91,42 @@ async def test_only_live_blobs_of_the_repository_have_a_size(
     assert await reads.blob_size("apps/x", blob("a")) is None
 
 
+async def test_a_repository_tells_how_it_stands_to_a_blob(
+    store: Store, reads: ManifestReads
+) -> None:
+    upload(store, "apps/other", "secret", "empty")
+    size, now = len("secret"), datetime.now(UTC)
+    assert await reads.standing("apps/none", blob("secret")) is None
+    assert await reads.standing("apps/x", blob("unknown")) == Standing(False, None, False)
+    assert await reads.standing("apps/x", blob("secret")) == Standing(True, None, False)
+    # Its lease is long over.
+    assert await reads.standing("apps/other", blob("secret")) == Standing(True, size, True)
+    for until, loose in ((now - timedelta(seconds=2), True), (now + timedelta(seconds=60), False)):
+        with store.write() as session:
+            session.get_one(RepositoryBlobRow, (2, blob("secret"))).lease_until = until
+        assert await reads.standing("apps/other", blob("secret")) == Standing(True, size, loose)
+    # A manifest refers to it.
+    assert await reads.standing("apps/x", blob("a")) == Standing(True, 1, False)
+    for state in (blobs.DELETING, blobs.BROKEN):
+        with store.write() as session:
+            session.get_one(BlobRow, blob("a")).state = state
+        assert await reads.standing("apps/x", blob("a")) == Standing(True, None, False)
+
+
+async def test_a_push_finds_its_repository_and_its_namespaces_quota(
+    store: Store, reads: ManifestReads
+) -> None:
+    assert await reads.home("apps/none", "apps") is None
+    assert await reads.home("apps/x", "apps") == Home(True, False, None)
+    for quota in (0, 2**40, None):
+        with store.write() as session:
+            session.merge(NamespaceRow(name="apps", quota=quota, updated_at=NOW))
+        assert await reads.home("apps/x", "apps") == Home(True, True, quota)
+    with store.write() as session:
+        repositories.require(session, "apps/x").deleting_since = NOW
+    assert await reads.home("apps/x", "apps") == Home(False, True, None)
+
+
 async def test_what_is_being_deleted_is_not_read(store: Store, reads: ManifestReads) -> None:
     with store.write() as session:
         row = repositories.require(session, "apps/x")
@@ -96,6 +140,7 @@ async def test_what_is_being_deleted_is_not_read(store: Store, reads: ManifestRe
     assert await reads.tags("apps/x", limit=9) is None
     assert await reads.repositories(limit=9) == []
     assert await reads.blob_size("apps/x", blob("a")) is None
+    assert await reads.standing("apps/x", blob("a")) is None
 
 
 async def test_hostile_references_are_only_compared(store: Store, reads: ManifestReads) -> None:

@@ -25,7 +25,8 @@ from fleetwide.temporal.worker import WorkerRole, make_worker
 from tests.oci_objects import Manifest, digest_of
 from tests.registry_stack import PASSWORD, Stack, StackOptions, registry_stack
 from tests.workflow.world import BIN
-from workers.registry import WORKFLOWS, replication_activities
+from workers.registry import WORKFLOWS
+from workers.replication import replication_activities
 
 FAR = "far"
 ADMIN = Credentials("admin", PASSWORD)

@@ -31,7 +31,7 @@ def own_dockerd(folder: Path) -> Iterator[str]:
         *("--host", url),
         *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
     ]
-    with _own_bridge() as bridge, (folder / "log").open("wb") as log:
+    with own_bridge() as bridge, (folder / "log").open("wb") as log:
         command = [*map(str, words), "--bridge", bridge]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
@@ -44,7 +44,7 @@ def own_dockerd(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _own_bridge() -> Iterator[str]:
+def own_bridge() -> Iterator[str]:
     """A bridge's name. With ``--bridge none`` a daemon deletes docker0, which is another's."""
     name = f"fw-{secrets.token_hex(4)}"
     with socket.socket(socket.AF_UNIX) as control:
@@ -59,13 +59,13 @@ def _own_bridge() -> Iterator[str]:
 
 def _await(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not _answers(url.removeprefix("unix://")):
+    while not answers(url.removeprefix("unix://")):
         assert process.poll() is None, log.read_text()[-2000:]
         assert time.monotonic() < deadline, log.read_text()[-2000:]
         time.sleep(0.1)
 
 
-def _answers(path: str) -> bool:
+def answers(path: str) -> bool:
     with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
         probe.settimeout(5)
         probe.connect(path)

@@ -28,6 +28,7 @@ def http(plane: Plane, home: Stack, regions_file: Path, tmp_path: Path) -> Itera
     settings = Settings(
         temporal_address=plane.target_host,
         registry_url=home.url,
+        registry_auth="off",
         registry_regions=regions_file,
         state_dir=tmp_path,
         database_url=SecretStr(home.database_url),

@@ -1,12 +1,14 @@
 """Images on hosts before a job: the registry sends them a few times, however many hosts there are."""
 
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import monotonic
 from uuid import uuid4
 
 import docker
@@ -15,26 +17,25 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from activities.registry_preheat import HostPreheatActivities, PreheatPlanActivities
-from fleetwide.errors import FleetwideError
-from fleetwide.models.containers import HostSpec, host_task_queue
+from fleetwide.errors import Denied, FleetwideError, RegistryUnavailable
+from fleetwide.models.hosts import HostSpec, host_task_queue
 from fleetwide.models.registry_access import AccountSpec
-from fleetwide.models.registry_preheat import (
-    PreheatOutcome,
-    PreheatSpec,
-    WarmedHost,
-    WarmHost,
-)
+from fleetwide.models.registry_preheat import PreheatOutcome, PreheatSpec, WarmedHost
+from fleetwide.providers import image_fetches
 from fleetwide.providers.blob_cache import BlobCache
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.docker import ContainerHost
 from fleetwide.providers.image_fetches import Fetch, Sharing
 from fleetwide.providers.registry_auth import Credentials
 from fleetwide.providers.registry_copies import Place
-from fleetwide.providers.registry_peers import peer_server
+from fleetwide.providers.registry_peers import Peer, peer_server
+from fleetwide.providers.registry_shares import Shares, ask_key
 from fleetwide.registry.accounts import hash_secret
 from fleetwide.registry.preheat import Spread
 from fleetwide.registry.references import ImageReference
-from fleetwide.store import hosts, registry_accounts
+from fleetwide.registry.sharing import ShareKey, Together
+from fleetwide.store import hosts, registry_accounts, registry_preheats
+from fleetwide.store.registry_accounts import Deed
 from fleetwide.store.session import Store
 from fleetwide.temporal.worker import WorkerRole, make_worker
 from tests.counting_proxy import CountingProxy, counting_proxy
@@ -46,8 +47,8 @@ from workers.registry import WORKFLOWS
 
 pytestmark = pytest.mark.integration
 
-SECRET = "what the fleet knows"
 LIMIT = 10**9
+SECRET = b"what the hosts of the pre-heat know"
 
 
 @pytest.fixture
@@ -59,19 +60,29 @@ def registry(far: Stack) -> Iterator[CountingProxy]:
 
 @contextmanager
 def sharing_host(folder: Path) -> Iterator[Sharing]:
-    cache = BlobCache(folder, LIMIT)
-    with peer_server(cache, ("127.0.0.1", 0), SECRET) as port:
-        yield Sharing(cache, SECRET, f"http://127.0.0.1:{port}")
+    cache, shares = BlobCache(folder, LIMIT), Shares()
+    with peer_server(cache, ("127.0.0.1", 0), shares) as port:
+        yield Sharing(cache, shares, f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture
+def known_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All hosts take part, without accounts of hosts."""
+
+    def ask(_registry: RegistryClient, together: Together) -> ShareKey:
+        return ShareKey(SECRET + together.mark.encode(), monotonic() + 600)
+
+    monkeypatch.setattr(image_fetches, "ask_key", ask)
 
 
 def warm(
     proxy: CountingProxy, sharing: Sharing, place: Place, digest: str, peer: str | None
 ) -> WarmedHost:
-    request = WarmHost(repository=place.repository, digest=digest, peer=peer)
+    together = Together("preheat/1", place.repository, digest)
     with RegistryClient(proxy.url, ADMIN) as client:
-        fetch = Fetch(uuid4().hex, client, sharing)
+        fetch = Fetch(uuid4().hex, client, sharing, together)
         _, parsed = fetch.manifests(ImageReference(place.repository, digest=digest))
-        return fetch.blobs(parsed, request)
+        return fetch.blobs(parsed, peer)
 
 
 def warm_all(
@@ -98,6 +109,7 @@ def blob_bytes(made: Manifest) -> int:
     return sum(len(blob) for blob in made.blobs)
 
 
+@pytest.mark.usefixtures("known_key")
 def test_what_the_registry_sends_does_not_grow_with_the_hosts(
     there: Place, registry: CountingProxy, tmp_path: Path
 ) -> None:
@@ -148,6 +160,7 @@ def lying_peer() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.usefixtures("known_key")
 @pytest.mark.parametrize("kind", ["lies", "is dead", "has nothing"])
 def test_a_bad_peer_costs_a_retry_at_the_registry(
     there: Place, registry: CountingProxy, tmp_path: Path, kind: str
@@ -164,18 +177,72 @@ def test_a_bad_peer_costs_a_retry_at_the_registry(
     assert warmed.bytes_peers == 0
 
 
-def test_a_peer_serves_nobody_who_does_not_know_the_secret(
+@pytest.mark.usefixtures("known_key")
+def test_a_peer_serves_nobody_who_takes_no_part(
     there: Place, registry: CountingProxy, tmp_path: Path
 ) -> None:
-    made = image()
+    made, other = image(), image()
     push(there, made)
+    push(there, other)
+    blob = digest_of(made.blobs[0])
     with sharing_host(tmp_path) as sharing:
-        warm(registry, sharing, there, made.digest, None)
-        url = f"{sharing.url}/blobs/{digest_of(made.blobs[0])}"
+        assert sharing.url is not None
+        for one in (made, other):
+            warm(registry, sharing, there, one.digest, None)
+        url = f"{sharing.url}/blobs/{blob}"
         assert httpx2.get(url).status_code == 403
         forged = {"Authorization": f"Fleetwide {2**31}.{'0' * 64}"}
         assert httpx2.get(url, headers=forged).status_code == 403
         assert httpx2.get(f"{sharing.url}/blobs/../../etc/passwd").status_code == 404
+        # Who takes part in the pre-heat of another image has a key, and it is no good here.
+        mine = Together("preheat/1", there.repository, other.digest)
+        theirs = Together("preheat/1", there.repository, made.digest)
+        key = SECRET + mine.mark.encode()
+        for together, wanted in ((mine, blob), (theirs, blob)):
+            peer = Peer(sharing.url, together, key)
+            with pytest.raises(RegistryUnavailable, match="403"), peer.stream(wanted, 1):
+                pass
+        own = digest_of(other.blobs[0])
+        with Peer(sharing.url, mine, key).stream(own, len(other.blobs[0])) as pieces:
+            assert b"".join(pieces) == other.blobs[0]
+
+
+def key_of(url: str, login: Credentials, together: Together) -> ShareKey:
+    with RegistryClient(url, login) as client:
+        return ask_key(client, together)
+
+
+def test_the_registry_tells_the_key_to_the_hosts_of_the_pre_heat_alone(
+    far: Stack, there: Place
+) -> None:
+    store = far.store()
+    names = [f"{there.repository.rpartition('/')[2]}-{number}" for number in range(3)]
+    one, two, stolen = (account_of(store, name) for name in names)
+    together = Together("preheat/keys", there.repository, digest_of(b"image"))
+    now = datetime.now(UTC)
+    with store.write() as session:
+        for preheat, hosts_of_it in ((together.preheat, names[:2]), ("preheat/own", names[2:])):
+            registry_preheats.grant(
+                session,
+                preheat,
+                ImageReference(there.repository, digest=together.digest),
+                hosts_of_it,
+                now=now,
+                until=now + timedelta(minutes=5),
+            )
+    key = key_of(far.url, one, together)
+    assert monotonic() + 200 < key.until < monotonic() + 300
+    assert key_of(far.url, two, together).secret == key.secret
+    own = Together("preheat/own", there.repository, together.digest)
+    assert key_of(far.url, stolen, own).secret != key.secret
+    for login in (stolen, ADMIN):
+        with pytest.raises(Denied, match="takes no part"):
+            key_of(far.url, login, together)
+    with store.write() as session:
+        registry_preheats.revoke(session, together.preheat)
+    with pytest.raises(FleetwideError):
+        key_of(far.url, two, together)
+    store.engine.dispose()
 
 
 def test_a_full_cache_drops_what_was_used_longest_ago(tmp_path: Path) -> None:
@@ -200,13 +267,33 @@ def names_of_images(engine: ContainerHost) -> list[str]:
 
 def add_host(store: Store, name: str) -> Credentials:
     """A host that takes work, and its account at the registry."""
-    now, login = datetime.now(UTC), Credentials(f"host/{name}", uuid4().hex)
     offer = HostSpec.model_validate({"host_id": name, "cpu": 1, "memory": "1GiB"})
     with store.write() as session:
-        hosts.register(session, offer, now=now)
-        account = AccountSpec(name=login.username)
-        registry_accounts.create(session, account, hash_secret(login.password), now=now)
+        hosts.register(session, offer, now=datetime.now(UTC))
+    return account_of(store, name)
+
+
+def account_of(store: Store, name: str) -> Credentials:
+    """A host's account at the registry."""
+    login = Credentials(f"host/{name}", uuid4().hex)
+    with store.write() as session:
+        account, deed = AccountSpec(name=login.username), Deed("tests", datetime.now(UTC))
+        registry_accounts.create(session, account, hash_secret(login.password), deed)
     return login
+
+
+@pytest.fixture
+def told_keys(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What hosts are told as keys."""
+    told: list[bytes] = []
+
+    def ask(registry: RegistryClient, together: Together) -> ShareKey:
+        key = ask_key(registry, together)
+        told.append(key.secret)
+        return key
+
+    monkeypatch.setattr(image_fetches, "ask_key", ask)
+    return told
 
 
 async def test_hosts_have_the_image_from_each_other_with_accounts_of_their_own(
@@ -215,6 +302,7 @@ async def test_hosts_have_the_image_from_each_other_with_accounts_of_their_own(
     there: Place,
     registry: CountingProxy,
     tmp_path: Path,
+    told_keys: list[bytes],
 ) -> None:
     made = image(3, size=3_000_000)
     push(there, made, "1.0")
@@ -246,6 +334,13 @@ async def test_hosts_have_the_image_from_each_other_with_accounts_of_their_own(
         )
         outcome = PreheatOutcome.model_validate(await handle.result())
         assert outcome.failed == {}
+        assert len(told_keys) == 2
+        assert len(set(told_keys)) == 1
+        history = await handle.fetch_history()
+        written = b"".join(event.SerializeToString() for event in history.events)
+        assert there.repository.encode() in written
+        for form in (told_keys[0], told_keys[0].hex().encode(), b64encode(told_keys[0])):
+            assert form not in written
         assert outcome.bytes_registry == outcome.bytes_peers == blob_bytes(made)
         assert registry.sent < 1.2 * blob_bytes(made)
         name = f"{there.repository}@{made.digest}"

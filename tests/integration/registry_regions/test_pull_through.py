@@ -21,6 +21,8 @@ from tests.registry_stack import PASSWORD, Stack, StackOptions, free_port, regis
 
 pytestmark = pytest.mark.integration
 
+QUOTA = 500_000
+"""Bytes that the namespace ``small`` may hold."""
 ACCEPT = {"Accept": ", ".join(ACCEPTED_TYPES)}
 
 
@@ -32,7 +34,7 @@ def upstream(far: Stack) -> Iterator[CountingProxy]:
 
 @pytest.fixture(scope="module")
 def mirror(upstream: CountingProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A registry that fetches ``mirror/NAME`` and ``brief/NAME`` from ``apps/NAME`` of another."""
+    """A registry that fetches ``mirror/NAME`` and others alike from ``apps/NAME`` of another."""
     folder = tmp_path_factory.mktemp("mirror")
     (folder / "secret").write_text(PASSWORD)
     login = {"username": "admin", "password_file": str(folder / "secret")}
@@ -41,11 +43,18 @@ def mirror(upstream: CountingProxy, tmp_path_factory: pytest.TempPathFactory) ->
         "upstreams": {
             "mirror": {**place, "tag_seconds": 3600},
             "brief": {**place, "tag_seconds": 0},
+            "small": place,
         }
     }
     file = folder / "regions.yaml"
     file.write_text(yaml.safe_dump(document))
-    options = StackOptions(plane="nginx", environment={"FLEETWIDE_REGISTRY_REGIONS": str(file)})
+    policy = folder / "policy.yaml"
+    policy.write_text(yaml.safe_dump({"quotas": {"small": QUOTA}}))
+    environment = {
+        "FLEETWIDE_REGISTRY_REGIONS": str(file),
+        "FLEETWIDE_REGISTRY_POLICY": str(policy),
+    }
+    options = StackOptions(plane="nginx", environment=environment)
     with registry_stack(folder, options) as made:
         yield made
 
@@ -163,6 +172,31 @@ def test_the_old_answer_is_served_with_a_warning_while_the_upstream_is_away(
     assert unknown.status_code == 503
     assert "Retry-After" in unknown.headers
     assert "Warning" not in httpx2.get(f"{url}1.0", headers=ACCEPT).headers
+
+
+def test_what_a_full_namespace_has_no_room_for_is_refused_and_not_fetched(
+    there: Place, client: RegistryClient, mirror: Stack, upstream: CountingProxy
+) -> None:
+    fits, exceeds = image(size=300_000), image(size=300_000)
+    push(there, fits, "fits")
+    push(there, exceeds, "exceeds")
+    here = Place(client, f"small/{name_of(there)}")
+    assert here.tag("fits") == fits.digest
+    assert_whole(here, fits)
+    soon(lambda: recorded(mirror, here.repository, fits))
+    sent = upstream.sent
+    url = f"{mirror.url}/v2/{here.repository}"
+    layer = digest_of(exceeds.blobs[1])
+    for path in ("manifests/exceeds", f"manifests/{exceeds.digest}", f"blobs/{layer}"):
+        answer = httpx2.get(f"{url}/{path}", headers=ACCEPT, timeout=30.0)
+        assert answer.status_code == 403
+        (error,) = answer.json()["errors"]
+        assert error["code"] == "DENIED"
+        assert "the namespace small holds" in error["message"]
+    assert upstream.sent - sent < 50_000
+    # What is here already goes on being served.
+    assert_whole(here, fits)
+    assert here.tag("fits") == fits.digest
 
 
 def test_what_the_upstream_does_not_have_is_not_here(

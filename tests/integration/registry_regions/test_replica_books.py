@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from fleetwide.models.registry_regions import UPSTREAM
 from fleetwide.store import registry_replicas as replicas
-from fleetwide.store import registry_repositories
+from fleetwide.store import registry_repositories, registry_tags
 from fleetwide.store.registry_repositories import id_of
 from fleetwide.store.registry_tables import ReplicaRow
 from fleetwide.store.session import Store
@@ -108,3 +110,31 @@ def test_one_fetches_from_an_upstream_until_it_is_done_or_silent(store: Store) -
     with store.read() as session:
         assert replicas.of_digest(session, APP, blob("a")) == []
         assert replicas.find(session, APP, blob("a"), UPSTREAM) is not None
+
+
+def test_the_tags_that_mean_an_image_or_meant_it_once_are_found_by_indexes(store: Store) -> None:
+    push(store, APP, ONE, tags=["latest", "gone"], now=LATER)
+    push(store, APP, TWO, tags=["latest"], now=LATER + LIFE)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, text: str, values: Any, *_: Any) -> None:
+        asked.append((text, values))
+
+    with store.write() as session:
+        row = registry_repositories.require(session, APP)
+        registry_tags.delete(session, row, "gone", by="", now=LATER + LIFE)
+    with store.read() as session:
+        number = id_of(registry_repositories.require(session, APP))
+        event.listen(store.engine, "before_cursor_execute", note)
+        assert replicas.tags_ever_of(session, number, ONE.digest) == ["gone", "latest"]
+        event.remove(store.engine, "before_cursor_execute", note)
+        assert replicas.tags_ever_of(session, number, TWO.digest) == ["latest"]
+        assert replicas.tags_ever_of(session, number, BOTH.digest) == ["1.0"]
+        if store.engine.dialect.name == "postgresql":
+            return  # of a few rows it may read all
+        plans = [
+            str(session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all())
+            for text, values in asked
+        ]
+    assert "ix_registry_tag_digest" in plans[0]
+    assert "ix_registry_tag_ended" in plans[1]

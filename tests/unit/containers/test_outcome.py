@@ -1,3 +1,6 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from fleetwide.containers.outcome import (
@@ -7,7 +10,7 @@ from fleetwide.containers.outcome import (
     start_is_hopeless,
     stopped_before_start,
 )
-from fleetwide.models.containers import EndReason
+from fleetwide.models.task_states import EndReason
 
 
 def state(exit_code: int, *, oom_killed: bool = False) -> ContainerState:
@@ -65,3 +68,33 @@ def test_the_requests_fault_is_told_from_the_hosts() -> None:
 
 def test_an_end_before_the_start() -> None:
     assert stopped_before_start(EndReason.KILLED).reason is EndReason.KILLED
+
+
+START = datetime(2026, 1, 2, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "started", "ended", "taken"),
+    [
+        (143, -HOUR, timedelta(seconds=5), True),
+        (137, -HOUR, timedelta(seconds=-30), True),
+        (255, -HOUR, None, True),
+        (1, -HOUR, timedelta(seconds=5), False),
+        (137, timedelta(seconds=1), timedelta(seconds=5), False),
+        (137, -HOUR, timedelta(minutes=-10), False),
+        (137, -HOUR, HOUR, False),
+    ],
+)
+def test_what_a_restarted_engine_ended_is_the_hosts_fault(
+    exit_code: int, started: timedelta, ended: timedelta | None, taken: bool
+) -> None:
+    found = replace(
+        state(exit_code),
+        started_at=START + started,
+        finished_at=None if ended is None else START + ended,
+        engine_since=START,
+    )
+    outcome = classify(found, None, [])
+    assert outcome.reason is (EndReason.LOCAL_SYSTEM_ERROR if taken else EndReason.FAILED)
+    assert classify(found, EndReason.KILLED, []).reason is EndReason.KILLED

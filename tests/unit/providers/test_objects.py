@@ -1,3 +1,4 @@
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,32 @@ def test_files_come_back(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         store.get_file("images/none", target)
     assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_file_moves_into_the_store(store: ObjectStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 100_000)
+    store.move_file("layers/a", source)
+    assert store.get_bytes("layers/a") == b"x" * 100_000
+    assert not source.exists()
+
+
+def test_a_file_moves_into_a_folder_on_another_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, rename = tmp_path / "source", Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if path == source:
+            raise OSError(errno.EXDEV, "another disk")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    source.write_bytes(b"moved")
+    store = FolderStore(tmp_path / "objects")
+    store.move_file("layers/a", source)
+    assert store.get_bytes("layers/a") == b"moved"
+    assert not source.exists()
 
 
 def test_what_is_there_and_what_is_not(store: ObjectStore) -> None:

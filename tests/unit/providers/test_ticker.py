@@ -56,3 +56,24 @@ def test_the_thread_ends_with_the_work_and_comes_back() -> None:
             if thread.name == "short lived":
                 thread.join(10)
                 assert not thread.is_alive()
+
+
+def test_a_slow_visit_holds_up_no_other_and_is_not_doubled() -> None:
+    released, others = threading.Event(), threading.Event()
+    slow, quick = 0, 0
+
+    def visit(item: str) -> None:
+        nonlocal slow, quick
+        if item == "slow":
+            slow += 1
+            assert released.wait(10)
+        else:
+            quick += 1
+            if quick == 5:
+                others.set()
+
+    ticker = Ticker("test", visit, interval=0.01, threads=2)
+    with ticker.watching("slow"), ticker.watching("quick"):
+        assert others.wait(10)
+        assert slow == 1
+        released.set()

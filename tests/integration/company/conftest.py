@@ -1,0 +1,3 @@
+from tests.integration.company.stages import stage
+
+__all__ = ["stage"]

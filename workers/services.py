@@ -1,0 +1,87 @@
+"""The scheduler's turn that tells services which of their copies have changed.
+
+It goes by the events of the copies' tasks: an idle service costs nothing, a busy one a signal a
+second at most. What is lost here is found by the services' own slow timers.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.service import RPCError, RPCStatusCode
+
+from fleetwide.errors import NotFound
+from fleetwide.models.services import ContainerServiceSpec
+from fleetwide.store import service_copies, services
+from fleetwide.store.session import Store
+
+CONTROL = "control"
+SIGNALS_AT_ONCE = 20
+
+log = structlog.get_logger()
+
+
+class ServiceTeller:
+    """Remembers how far it has read; whoever begins tells all services once."""
+
+    def __init__(self, store: Store, client: Client) -> None:
+        self.store = store
+        self.client = client
+        self._cursor: int | None = None
+        self._untold: set[str] = set()
+
+    async def turn(self) -> None:
+        """Tell each service of which something has changed since the last turn."""
+        self._untold |= await asyncio.to_thread(self._changed)
+        gate = asyncio.Semaphore(SIGNALS_AT_ONCE)
+        await asyncio.gather(*(self._tell(name, gate) for name in sorted(self._untold)))
+
+    def _changed(self) -> set[str]:
+        with self.store.read() as session:
+            self._cursor, changed = services.changed_since(session, self._cursor)
+            leaving = service_copies.may_stop_now(session, now=datetime.now(UTC))
+            return {*changed, *leaving}
+
+    async def _tell(self, service_id: str, gate: asyncio.Semaphore) -> None:
+        """One that could not be told is told by a later turn."""
+        async with gate:
+            try:
+                await self._signal(service_id)
+            except RPCError:
+                log.exception("a service was not told", service_id=service_id)
+            else:
+                self._untold.discard(service_id)
+
+    async def _signal(self, service_id: str) -> None:
+        handle = self.client.get_workflow_handle(f"service/{service_id}")
+        try:
+            await handle.signal("changed")
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            spec = await asyncio.to_thread(self._spec, service_id)
+            if spec is not None:
+                await self._begin_again(service_id, spec)
+
+    def _spec(self, service_id: str) -> ContainerServiceSpec | None:
+        """What is wanted of a service that has no workflow; None for one that was deleted."""
+        with self.store.read() as session:
+            try:
+                return services.spec_of(session, services.get(session, service_id))
+            except NotFound:
+                return None
+
+    async def _begin_again(self, service_id: str, spec: ContainerServiceSpec) -> None:
+        """Somebody terminated the workflow: another one takes over what is there."""
+        log.warning("a service has no workflow: it begins again", service_id=service_id)
+        await self.client.start_workflow(
+            "ContainerService",
+            spec,
+            id=f"service/{service_id}",
+            task_queue=CONTROL,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"service {service_id}, after its workflow was terminated",
+        )
