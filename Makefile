@@ -31,7 +31,8 @@ test: setup ## Check style, types, imports, then run the whole suite
 	$(BIN)/lint-imports
 	@# Only the Docker daemon, and only where none answers; the tests bring the rest themselves.
 	@trap '$(BIN)/fleetwide dev down --state-dir $(TEST_STATE)' EXIT; \
-	$(BIN)/fleetwide dev up dockerd --state-dir $(TEST_STATE) && $(BIN)/pytest $(TOGETHER)
+	$(BIN)/fleetwide dev up dockerd --state-dir $(TEST_STATE) && \
+	$(BIN)/python scripts/run_tests.py $(TOGETHER)
 
 bench: setup ## Run every benchmark, or one: make bench only=NAME
 	@set -e; for file in $(FIGURES); do \

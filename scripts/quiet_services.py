@@ -46,7 +46,9 @@ def quiet_services(prefix: list[str], packages: list[str]) -> Iterator[None]:
         yield
         for package in packages:
             if package in SERVICES:
-                _run([*prefix, "deb-systemd-helper", "disable", SERVICES[package]])
+                # The helper does nothing unless it is told on whose behalf it is called.
+                caller = ["env", f"DPKG_MAINTSCRIPT_PACKAGE={package}"]
+                _run([*prefix, *caller, "deb-systemd-helper", "disable", SERVICES[package]])
     finally:
         _run([*prefix, "rm", "-f", str(POLICY), str(CLUSTERS)])
         if KEPT.exists():
