@@ -26,11 +26,15 @@ def main(options: list[str]) -> int:
     failed = sorted(json.loads(FAILED.read_text())) if FAILED.exists() else []
     if not 0 < len(failed) <= FEW:
         return first
-    print(f"\n{len(failed)} failed beside others; each once more, alone:", *failed, sep="\n  ")
+    say(f"{len(failed)} failed beside others; each once more, alone:", failed)
     second = pytest(["-n", "0", *failed])
     if second == 0:
-        print("\nUNSTEADY, passed alone; find out why:", *failed, sep="\n  ")
+        say("UNSTEADY, passed alone; find out why:", failed)
     return second
+
+
+def say(text: str, tests: list[str]) -> None:
+    sys.stdout.write("\n  ".join([f"\n{text}", *tests]) + "\n")
 
 
 def pytest(arguments: list[str]) -> int:
