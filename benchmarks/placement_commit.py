@@ -33,7 +33,7 @@ from fleetwide.models.containers import ContainerSpec, JobHeader, JobKind
 from fleetwide.models.hosts import HostState
 from fleetwide.models.retries import RetryPolicy
 from fleetwide.models.task_states import TaskState
-from fleetwide.store import hosts, migrate, scheduling
+from fleetwide.store import hosts, job_shapes, migrate, scheduling
 from fleetwide.store.scheduling import Delivery
 from fleetwide.store.session import Store
 from fleetwide.store.tables import AttemptRow, EventRow, HostRow, JobRow, WaiterRow
@@ -62,6 +62,12 @@ class Told(Placer):
 
     async def _deliver(self, delivery: Delivery) -> None:  # noqa: ARG002
         return None
+
+    def begin(self) -> None:
+        """Take the lease and read the fleet: whoever begins to lead forgets what it knew before."""
+        assert self._leads()
+        with self.store.read() as session:
+            self.fleet.refresh(session, frozenset(), now=datetime.now(UTC))
 
 
 @dataclass
@@ -158,8 +164,7 @@ def _run(new_url: Callable[[], str], name: str, tasks: int) -> Measured:
 async def _measure(store: Store, tasks: int) -> Measured:
     placer = Told(store, cast("Client", None))
     measured = Measured(tasks)
-    with store.read() as session:
-        placer.fleet.refresh(session, frozenset(), now=datetime.now(UTC))
+    placer.begin()
     _watch(measured, placer)
     gc.collect()
     began, spent = perf_counter(), process_time()
@@ -277,7 +282,8 @@ def _job(number: int, header: JobHeader, now: datetime) -> dict[str, Any]:
         "app": header.app,
         "state": TaskState.ACCEPTED,
         "image": "apps/web@sha256:" + "0" * 64,
-        "spec": header.model_dump(mode="json"),
+        "spec": (spec := header.model_dump(mode="json")),
+        "asks": job_shapes.asks(spec["container"]),
         "created_at": now,
     }
 

@@ -1,10 +1,11 @@
 """What jobs ask of hosts, read once each: a job never changes what it asks for."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Text, cast
+from sqlalchemy import Text, case, cast
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col
 
@@ -16,16 +17,22 @@ from fleetwide.store.tables import JobRow
 IDS_AT_ONCE = 500
 MOST_JOBS = 100_000
 MOST_SHAPES = 10_000
-# Only what placement looks at leaves the database: commands and environments may be long.
-_PARTS = tuple(StoredContainer.model_fields)
 _JOBS = select_columns(
     col(JobRow.id),
     col(JobRow.workflow_id),
     col(JobRow.image),
     col(JobRow.capacity_group),
     col(JobRow.priority),
-    *(cast(col(JobRow.spec)[("container", part)], Text) for part in _PARTS),
+    case(
+        (col(JobRow.asks) == "", cast(col(JobRow.spec)["container"], Text)),
+        else_=col(JobRow.asks),
+    ),
 )
+
+
+def asks(container: Mapping[str, Any]) -> str:
+    """What placement reads of a job's container: commands and environments may be long."""
+    return json.dumps({part: container[part] for part in StoredContainer.model_fields})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class JobShapes:
 
     def __init__(self) -> None:
         self._jobs: dict[int, JobShape] = {}
-        self._shapes: dict[tuple[str | None, ...], Shape] = {}
+        self._shapes: dict[tuple[str, str], Shape] = {}
 
     def of(self, session: Session, job_ids: Collection[int]) -> dict[int, JobShape]:
         """The shapes of at least these jobs."""
@@ -56,21 +63,17 @@ class JobShapes:
             some = missing[first : first + IDS_AT_ONCE]
             these = _JOBS.where(among(session, col(JobRow.id), some))
             for row in session.connection().execute(these):
-                job_id, name, image, group, priority, *parts = row
+                job_id, name, image, group, priority, asks = row
                 assert job_id is not None
-                shape = self._shape(image, parts)
+                shape = self._shape(image, asks)
                 self._jobs[job_id] = JobShape(name, shape, group, priority)
         return self._jobs
 
-    def _shape(self, image: str, parts: Sequence[str | None]) -> Shape:
-        key = (image, *parts)
-        known = self._shapes.get(key)
+    def _shape(self, image: str, asks: str) -> Shape:
+        known = self._shapes.get((image, asks))
         if known is None:
             if len(self._shapes) >= MOST_SHAPES:
                 self._shapes.clear()
-            told = zip(_PARTS, parts, strict=True)
-            asked = {name: json.loads(words) for name, words in told if words is not None}
-            asked = {name: value for name, value in asked.items() if value is not None}
-            container = StoredContainer.model_validate(asked)
-            known = self._shapes[key] = shape_of(container, image)
+            container = StoredContainer.model_validate_json(asks)
+            known = self._shapes[image, asks] = shape_of(container, image)
         return known

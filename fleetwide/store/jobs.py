@@ -19,7 +19,7 @@ from fleetwide.models.containers import (
 from fleetwide.models.evictions import AttemptKill
 from fleetwide.models.hosts import ContainerReport
 from fleetwide.models.task_states import EndReason, TaskState
-from fleetwide.store import archive, attempt_states, events, host_quality
+from fleetwide.store import archive, attempt_states, events, host_quality, job_shapes
 from fleetwide.store import labels as labels_store
 from fleetwide.store.attempt_states import Change, Outcome
 from fleetwide.store.tables import AttemptRow, JobRow, WaiterRow
@@ -59,6 +59,7 @@ def ensure(
     row = find(session, header.workflow_id, header.run_id, lock=True)
     if row is not None:
         return row
+    spec = header.model_dump(mode="json")
     row = JobRow(
         workflow_id=header.workflow_id,
         run_id=header.run_id,
@@ -73,7 +74,8 @@ def ensure(
         state=TaskState.ACCEPTED,
         image=image,
         extra_images=extra_images or None,
-        spec=header.model_dump(mode="json"),
+        spec=spec,
+        asks=job_shapes.asks(spec["container"]),
         created_at=now,
     )
     session.add(row)

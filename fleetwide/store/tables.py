@@ -264,6 +264,9 @@ class JobRow(SQLModel, table=True):
     )
     """The same for each extra container, by its name; rows from before may have JSON's null."""
     spec: dict[str, Any] = _json()
+    asks: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    """JSON of what placement reads of ``spec``, so that it need not be taken out of it each time;
+    empty in rows from before."""
     result: dict[str, Any] | None = _json(default=None, nullable=True)
     created_at: datetime = _time()
     finished_at: datetime | None = _time(default=None, index=True)

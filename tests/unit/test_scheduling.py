@@ -5,15 +5,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from fleetwide.containers.placement import Plan, plan
 from fleetwide.models.containers import AttemptRequest, ContainerSpec, JobHeader, JobKind
 from fleetwide.models.hosts import HostSpec
 from fleetwide.models.retries import RetryPolicy
 from fleetwide.models.task_states import PendingCode
-from fleetwide.store import hosts, jobs, scheduling
+from fleetwide.store import events, hosts, jobs, scheduling
 from fleetwide.store.job_shapes import JobShapes
 from fleetwide.store.session import Store
+from fleetwide.store.tables import JobRow
 from tests.placing import commit
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -121,3 +123,29 @@ def test_the_larger_one_goes_first_among_those_that_came_together_only(store: St
         assert hosts.reserved(session)["h1"][0] == 4000
         later = scheduling.snapshot(session)
     assert [each.rank for each in later.requests] == sorted(each.rank for each in later.requests)
+
+
+def test_jobs_from_before_their_asks_were_kept_are_read_from_their_specs(store: Store) -> None:
+    offer(store, "h1")
+    offer(store, "h2")
+    accept(store, "batch/1", count=3, uniqueHost=True)
+    with store.write() as session:
+        session.execute(update(JobRow).values(asks=""))
+    made = turn(store)
+    assert sorted(each.host_id for each in made.decisions) == ["h1", "h2"]
+    assert {each.code for each in made.waiting.values()} == {PendingCode.CONSTRAINTS_UNMET}
+
+
+def test_many_events_are_written_at_once_as_each_by_itself(store: Store) -> None:
+    rows = [
+        events.values(f"task/{n}", "told", 'a "quoted" ü', at=NOW, data={"n": n, "none": None})
+        for n in range(events.MANY + 1)
+    ]
+    with store.write() as session:
+        events.append_all(session, rows[:1])
+        events.append_all(session, rows)
+    with store.read() as session:
+        first, *many = events.after(session, 0)
+    told = [(one.subject, one.message, one.at, one.product, one.data) for one in (first, *many)]
+    alike = [(f"task/{n}", 'a "quoted" ü', NOW, "task", {"n": n, "none": None}) for n in range(21)]
+    assert told == [alike[0], *alike]
