@@ -42,7 +42,7 @@ def check_parts(spec: Parts, *, has_network: bool) -> None:
     if not has_network:
         for where, health in _checks(spec):
             if health.needs_address:
-                raise ValueError(f"{where} by http or tcp needs a network; this has none")
+                raise ValueError(f"{where} by http, tcp or grpc needs a network; this has none")
 
 
 def _mounting(spec: Parts) -> Iterator[tuple[str, Sequence[Mount], Security]]:

@@ -9,6 +9,7 @@ from fleetwide.models.base import Record, Spec, Timestamp
 from fleetwide.models.launching import Words
 
 MAX_PATH = 1000
+MAX_SERVICE = 127
 MAX_SECONDS = 3600
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(ge=1, le=MAX_SECONDS)]
@@ -28,6 +29,14 @@ class TcpProbe(Spec):
     port: Port
 
 
+class GrpcProbe(Spec):
+    """A call of ``grpc.health.v1.Health/Check``, without TLS: SERVING says that it is well."""
+
+    port: Port
+    service: Annotated[str, Field(pattern=r"^[!-~]*$", max_length=MAX_SERVICE)] = ""
+    """Which of the server's services is asked for; empty, the server as a whole."""
+
+
 class OnUnhealthy(StrEnum):
     """What an unhealthy container leads to."""
 
@@ -37,12 +46,13 @@ class OnUnhealthy(StrEnum):
 
 
 class ContainerHealth(Spec):
-    """How the host finds out whether a container is well: by one of command, http or tcp."""
+    """How the host finds out whether a container is well: by one of command, http, tcp or grpc."""
 
     command: Annotated[Words, Field(min_length=1)] | None = None
     """Run in the container; exit code 0 says that it is well."""
     http: HttpProbe | None = None
     tcp: TcpProbe | None = None
+    grpc: GrpcProbe | None = None
     start_period_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 10.0
     """Failures this soon after the start do not count."""
     interval_seconds: Seconds = 10.0
@@ -55,9 +65,10 @@ class ContainerHealth(Spec):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        given = [name for name in ("command", "http", "tcp") if getattr(self, name) is not None]
+        ways = ("command", "http", "tcp", "grpc")
+        given = [name for name in ways if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"needs exactly one of command, http, tcp, not {len(given)}")
+            raise ValueError(f"needs exactly one of {', '.join(ways)}, not {len(given)}")
         return self
 
     @property

@@ -1,15 +1,15 @@
-"""One question to a container: is it well? By a command in it, by HTTP, or by a connection.
+"""One question to a container: is it well? By a command in it, by HTTP, gRPC, or a connection.
 
-HTTP and TCP go from the host to the container's own address, so no port is opened for them. They
-reach that address alone: a redirect is an answer like any other and is not followed, and nothing
-of what the container sends is read beyond the first line.
+All but commands go from the host to the container's own address, so no port is opened for them.
+They reach that address alone: a redirect is an answer like any other and is not followed, and of
+what the container sends by HTTP nothing is read beyond the first line.
 """
 
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -18,7 +18,9 @@ from fleetwide.containers.masks import Masker
 from fleetwide.errors import FleetwideError
 from fleetwide.models.containers import Network
 from fleetwide.models.health import ContainerHealth, HttpProbe, TcpProbe
+from fleetwide.providers.bounded_connections import BoundedConnection
 from fleetwide.providers.docker import ContainerHost
+from fleetwide.providers.grpc_probe import grpc_complaint
 
 MAX_FIRST_LINE = 1024
 MAX_SAID = 4096
@@ -54,6 +56,9 @@ def _network_probe(check: ContainerHealth, address: str | None, seconds: float) 
     if check.http is not None:
         http = check.http
         return lambda: http_complaint(known, http, seconds)
+    if check.grpc is not None:
+        grpc = check.grpc
+        return lambda: grpc_complaint(known, grpc, seconds)
     assert check.tcp is not None
     tcp = check.tcp
     return lambda: tcp_complaint(known, tcp, seconds)
@@ -93,16 +98,15 @@ def tcp_complaint(address: str, probe: TcpProbe, seconds: float) -> str | None:
 
 def http_complaint(address: str, probe: HttpProbe, seconds: float) -> str | None:
     """None when the whole first line of an answer came in time and says 200 to 399."""
-    deadline = time.monotonic() + seconds
     what = f"GET :{probe.port}{probe.path}"
     request = (
         f"GET {probe.path} HTTP/1.1\r\nHost: {address}:{probe.port}\r\n"
         "User-Agent: fleetwide-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
     try:
-        with closing(socket.create_connection((address, probe.port), seconds)) as connection:
-            connection.sendall(request.encode())
-            line = _first_line(connection, deadline)
+        with BoundedConnection(address, probe.port, seconds, 2 * MAX_FIRST_LINE) as connection:
+            connection.send(request.encode())
+            line = _first_line(connection)
     except OSError as error:
         return f"{what}: {error.strerror or error}"
     words = line.split(maxsplit=2)
@@ -111,14 +115,10 @@ def http_complaint(address: str, probe: HttpProbe, seconds: float) -> str | None
     return None if 200 <= int(words[1][:9]) < 400 else f"{what}: status {words[1].decode()[:9]}"
 
 
-def _first_line(connection: socket.socket, deadline: float) -> bytes:
+def _first_line(connection: BoundedConnection) -> bytes:
     line = b""
     while b"\n" not in line and len(line) < MAX_FIRST_LINE:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        connection.settimeout(left)
-        piece = connection.recv(MAX_FIRST_LINE)
+        piece = connection.receive(MAX_FIRST_LINE)
         if not piece:
             break
         line += piece

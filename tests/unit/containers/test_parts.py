@@ -72,10 +72,10 @@ def refusal(**fields: Any) -> str:
             {"extra_containers": [{**EXTRA, "name": f"x{n}"} for n in range(9)]},
             "at most 8",
         ),
-        ({"health": {}}, "exactly one of command, http, tcp, not 0"),
+        ({"health": {}}, "exactly one of command, http, tcp, grpc, not 0"),
         (
             {"health": {"tcp": {"port": 1}, "http": {"port": 1}}},
-            "exactly one of command, http, tcp, not 2",
+            "exactly one of command, http, tcp, grpc, not 2",
         ),
         ({"health": {"tcp": {"port": 1}}, "network": "none"}, "needs a network"),
         ({"health": {"http": {"port": 1, "path": "x"}}}, "path"),
