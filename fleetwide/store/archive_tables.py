@@ -28,6 +28,8 @@ class ArchivedJobRow(SQLModel, table=True):
     """Where its last attempt was."""
     created_at: datetime = Field(sa_type=UtcDateTime)
     archived_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    service_id: str | None = Field(default=None, index=True)
+    """The service that it was a copy of in the end."""
     row: dict[str, Any] = Field(sa_type=JSON)
 
 

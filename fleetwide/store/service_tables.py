@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Index, UniqueConstraint
+from sqlalchemy import JSON, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from fleetwide.store.tables import BigId, UtcDateTime
+
+_LIVES = text("ended_at IS NULL")
 
 
 class ServiceRow(SQLModel, table=True):
@@ -70,6 +72,13 @@ class ServiceCopyRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("service_id", "index", "incarnation"),
         Index("ix_service_copy_live", "service_id", "ended_at"),
+        Index(
+            "ix_service_copy_live_task",
+            "task_id",
+            unique=True,
+            sqlite_where=_LIVES,
+            postgresql_where=_LIVES,
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
@@ -77,7 +86,8 @@ class ServiceCopyRow(SQLModel, table=True):
     index: int
     incarnation: int
     revision: int
-    task_id: str = Field(index=True, unique=True)
+    task_id: str = Field(index=True)
+    """A task that was moved has a row in each service that it was of; one of them lives at most."""
     created_at: datetime = Field(sa_type=UtcDateTime)
     begun: bool = False
     """Whether Temporal has its task."""
@@ -118,3 +128,5 @@ class ServiceActivityRow(SQLModel, table=True):
     numbers: dict[str, float] = Field(default_factory=dict, sa_type=JSON)
     before: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     after: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    change_id: str | None = Field(default=None, index=True)
+    """The update that it was: one that is carried out again finds that it was done."""
