@@ -55,6 +55,8 @@ class ContainerState:
     labels: dict[str, str] | None = None
     engine_since: datetime | None = None
     """Since when its engine and its machine have been up without a break, if that is known."""
+    began: float | None = None
+    """When it started by the machine's clock since its boot, which nobody sets, if that is known."""
 
     @property
     def over(self) -> bool:

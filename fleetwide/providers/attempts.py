@@ -37,6 +37,7 @@ from fleetwide.providers.attempt_results import ended, load_result, save_result
 from fleetwide.providers.companions import Company, Means
 from fleetwide.providers.docker import ContainerHost
 from fleetwide.providers.engine import ContainerEngine, NotGranted
+from fleetwide.providers.engine_times import age_of
 from fleetwide.providers.fetching import Fetcher
 from fleetwide.providers.following import Follower
 from fleetwide.providers.health_watch import HealthWatch
@@ -80,6 +81,7 @@ class Attempt:
         self._container_id: str | None = None
         self._started_at: datetime | None = None
         self._began = 0.0
+        self._has_run = False
         self._follower: Follower | None = None
         self._health: HealthWatch | None = None
         self._pull: PullProgress | None = None
@@ -135,6 +137,10 @@ class Attempt:
             self._follower.log.flush()
         if self._company is not None:
             self._company.flush_logs()
+
+    def has_run(self) -> bool:
+        """Whether its container has run since this was made."""
+        return self._has_run
 
     def overdue(self) -> bool:
         """Whether the container ran longer than it may; setting the clock changes nothing."""
@@ -209,9 +215,9 @@ class Attempt:
                 self._may_start()
                 self._state = TaskState.START_INITIATED
                 self._host.start(found.id)
-            self._began = boot_time() - _age(found)
+            self._began = boot_time() - age_of(found)
             self._started_at = found.started_at or datetime.now(UTC)
-        self._state = TaskState.STARTED
+        self._state, self._has_run = TaskState.STARTED, not found.over
         if self._asked_to_end:
             self._host.stop(found.id)
         if not found.over:
@@ -229,8 +235,8 @@ class Attempt:
         if check.needs_address and address is None:
             address = address_of(self._host, container, self.run.container.network)
         probe = probe_for(self._host, container, check, address, self._secrets())
-        assert self._started_at is not None
-        self._health = HealthWatch(check, probe, self._started_at, self._unhealthy)
+        age = boot_time() - self._began
+        self._health = HealthWatch(check, probe, age, self._unhealthy)
 
     def _unhealthy(self, why: str) -> None:
         self.end(EndReason.UNHEALTHY, why)
@@ -330,13 +336,6 @@ class Attempt:
             self._health.stop()
         if self._company is not None:
             self._company.detach()
-
-
-def _age(found: ContainerState) -> float:
-    """For how many seconds it has run; one that was only made has not."""
-    if found.started_at is None:
-        return 0.0
-    return max(0.0, (datetime.now(UTC) - found.started_at).total_seconds())
 
 
 def _vanished(asked_to_end: EndReason | None) -> Outcome:

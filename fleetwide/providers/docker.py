@@ -8,6 +8,7 @@ besides. The SDK's higher calls are passed by where they add an inspect of their
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -35,6 +36,7 @@ from fleetwide.errors import (
 )
 from fleetwide.models.containers import MAX_STOP_GRACE_SECONDS
 from fleetwide.models.hosts import HostFacts, PullProgress
+from fleetwide.providers.docker_ends import UNKNOWN_CODE, remembered_end
 from fleetwide.providers.docker_images import (
     consume_pull,
     lacks_space,
@@ -43,7 +45,7 @@ from fleetwide.providers.docker_images import (
 )
 from fleetwide.providers.docker_resources import held_images, with_size, written_bytes
 from fleetwide.providers.engine import FollowedLog, ListedContainer, NotGranted
-from fleetwide.providers.engine_times import up_since
+from fleetwide.providers.engine_times import began, up_since
 from fleetwide.providers.machine import Machine, has_quotas
 from fleetwide.providers.network_limits import limit, why_not
 from fleetwide.providers.registry_auth import Credentials
@@ -356,7 +358,18 @@ class ContainerHost:
         found: dict[str, Any] | None = None
         with self._answering(f"inspect {container}"):
             found = self._api().inspect_container(container)
-        return None if found is None else self._state(found)
+        return None if found is None else self._first_told(self._state(found))
+
+    def _first_told(self, state: ContainerState) -> ContainerState:
+        """The state with the end that Docker heard of first, where a second one may hide it."""
+        if not state.over or state.exit_code != UNKNOWN_CODE:
+            return state
+        end = None
+        with self._answering(f"look for the end of {state.id}"):
+            end = remembered_end(self._api(), state.id)
+        if end is None or end.exit_code == UNKNOWN_CODE:
+            return state
+        return replace(state, exit_code=end.exit_code, finished_at=end.at)
 
     def _state(self, found: dict[str, Any]) -> ContainerState:
         state = found["State"]
@@ -375,6 +388,7 @@ class ContainerHost:
             finished_at=finished,
             labels=found["Config"]["Labels"] or {},
             engine_since=up_since(self._docker_url, self._away_at) if ended else None,
+            began=began(state["Pid"], found["Id"]),
         )
 
     def stop(self, container: str) -> None:

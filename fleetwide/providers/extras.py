@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any
 
@@ -17,6 +16,7 @@ from fleetwide.models.health import HealthReport, HealthStatus
 from fleetwide.models.task_states import EndReason, TaskState
 from fleetwide.providers.attempt_logs import LogWriter
 from fleetwide.providers.docker import ContainerHost
+from fleetwide.providers.engine_times import age_of
 from fleetwide.providers.fetching import Fetcher
 from fleetwide.providers.following import Follower
 from fleetwide.providers.health_watch import HealthWatch
@@ -86,11 +86,10 @@ class Extra:
         """Follow a container that was started, whether it still runs or not."""
         self._container = found.id
         self._state = TaskState.STARTED
-        started = found.started_at or datetime.now(UTC)
         if self.spec.health is not None and not found.over:
             host, check = self._setting.host, self.spec.health
             probe = probe_for(host, found.id, check, address, self._secrets)
-            self._watch = HealthWatch(self.spec.health, probe, started, self._unhealthy)
+            self._watch = HealthWatch(check, probe, age_of(found), self._unhealthy)
         Thread(target=self._follow, name=f"follow {self.name}", daemon=True).start()
 
     def is_ready(self) -> bool:

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class HealthWatch:
-    """Watches one container from when it was started until ``stop``.
+    """Watches one container that has run for ``age`` seconds, until ``stop``.
 
     ``on_unhealthy`` is called with the reason, once, when the check says that it has to end.
     """
@@ -23,10 +23,9 @@ class HealthWatch:
         self,
         check: ContainerHealth,
         probe: Probe,
-        started_at: datetime,
+        age: float,
         on_unhealthy: Callable[[str], None],
     ) -> None:
-        age = max(0.0, (datetime.now(UTC) - started_at).total_seconds())
         self._tally = HealthTally(check, time.monotonic() - age)
         self._probe = probe
         self._on_unhealthy = on_unhealthy
