@@ -19,6 +19,7 @@ from fleetwide.store import (
     host_tables,
     metric_tables,
     pool_tables,
+    queue_tables,
     registry_tables,
     scheduler_tables,
     service_tables,
@@ -92,6 +93,7 @@ def drift(engine: Engine) -> list[object]:
     assert disruption_tables.DisruptionRow.__tablename__
     assert capacity_tables.CapacityGroupRow.__tablename__
     assert metric_tables.MetricSampleRow.__tablename__
+    assert queue_tables.QueueRow.__tablename__
     assert target_tables.ServiceTargetRow.__tablename__
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})

@@ -270,6 +270,8 @@ class JobRow(SQLModel, table=True):
     result: dict[str, Any] | None = _json(default=None, nullable=True)
     created_at: datetime = _time()
     finished_at: datetime | None = _time(default=None, index=True)
+    pending_until: datetime | None = _time(default=None, nullable=True)
+    """Until when a batch job may wait for its start, as its queue says."""
     service_id: str | None = None
     """The service that it is a copy of."""
     copy_index: int | None = None

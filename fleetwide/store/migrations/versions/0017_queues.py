@@ -1,5 +1,7 @@
 """Queues of batch, and what services and fleets keep beside: see each step's own words."""
 
+from datetime import UTC, datetime
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -11,14 +13,18 @@ depends_on = None
 
 def upgrade() -> None:
     """One step after the other."""
+    _add_rotation()
+    _add_queues()
     _add_task_moves()
     _add_asks()
 
 
 def downgrade() -> None:
     """The same steps, backwards."""
+    _drop_rotation()
     _drop_task_moves()
     _drop_asks()
+    _drop_queues()
 
 
 def _add_asks() -> None:
@@ -66,3 +72,74 @@ def _drop_task_moves() -> None:
     op.drop_index("ix_service_copy_live_task", "service_copy")
     op.drop_index("ix_service_copy_task_id", "service_copy")
     op.create_index("ix_service_copy_task_id", "service_copy", ["task_id"], unique=True)
+
+
+def _add_queues() -> None:
+    """The tree of queues: its root, the one of all that names none, and those that jobs name."""
+    time, big = sa.DateTime(timezone=True), sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    queues = op.create_table(
+        "queue",
+        sa.Column("path", sa.String(), primary_key=True),
+        sa.Column("spec", sa.JSON(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("created_at", time, nullable=False),
+        sa.Column("updated_at", time, nullable=False),
+    )
+    op.create_table(
+        "queue_change",
+        sa.Column("id", big, primary_key=True),
+        sa.Column("change_set", sa.String(), nullable=False, index=True),
+        sa.Column("path", sa.String(), nullable=False, index=True),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("at", time, nullable=False),
+        sa.Column("before", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("after", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("moved_to", sa.String(), nullable=True),
+    )
+    op.create_table(
+        "capacity_request",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("run_id", sa.String(), nullable=False),
+        sa.Column("queue", sa.String(), nullable=False, index=True),
+        sa.Column("state", sa.String(), nullable=False, index=True),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("spec", sa.JSON(), nullable=False),
+        sa.Column("status", sa.JSON(), nullable=False),
+        sa.Column("created_at", time, nullable=False),
+        sa.Column("updated_at", time, nullable=False),
+    )
+    op.add_column("job", sa.Column("pending_until", time, nullable=True))
+    known = {"root": "above all others", "default": "of all that names none"}
+    for name in _queues_of_jobs() - known.keys():
+        known[name] = "jobs named it before there were queues"
+    now = datetime.now(UTC)
+    fresh = {"spec": {}, "revision": 1, "by": "fleetwide", "created_at": now, "updated_at": now}
+    op.bulk_insert(queues, [{"path": path, "reason": why, **fresh} for path, why in known.items()])
+
+
+def _queues_of_jobs() -> set[str]:
+    """Not those that no queue can be called: the API's routes have these names."""
+    query = sa.text("SELECT DISTINCT queue FROM job WHERE kind = 'batch' AND queue <> ''")
+    names = set(op.get_bind().execute(query).scalars())
+    return names - {"changes", "history", "plan"}
+
+
+def _drop_queues() -> None:
+    op.drop_column("job", "pending_until")
+    for table in ("capacity_request", "queue_change", "queue"):
+        op.drop_table(table)
+
+
+def _add_rotation() -> None:
+    """Why a machine of a pool is to be replaced."""
+    why = sa.Column("rotates", sa.String(), nullable=False, server_default="")
+    op.add_column("pool_machine", why)
+
+
+def _drop_rotation() -> None:
+    op.drop_column("pool_machine", "rotates")
