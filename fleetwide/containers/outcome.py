@@ -56,7 +56,7 @@ class ContainerState:
     engine_since: datetime | None = None
     """Since when its engine and its machine have been up without a break, if that is known."""
     began: float | None = None
-    """When it started by the machine's clock since its boot, which nobody sets, if that is known."""
+    """When it started by the clock since its machine's boot, which nobody sets, if known."""
 
     @property
     def over(self) -> bool:

@@ -49,6 +49,8 @@ class PoolMachineRow(SQLModel, table=True):
     draining: bool = False
     hurried: bool = False
     """Its drain is forced after some minutes, not after days."""
+    rotates: str = ""
+    """Why its pool's rotation is to replace it, or did; empty where it does not."""
     launched_at: datetime = Field(sa_type=UtcDateTime)
     joined_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
