@@ -6,10 +6,22 @@
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, IPvAnyAddress, SecretStr
+from pydantic import AfterValidator, Field, IPvAnyAddress, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# Both stand in names of Temporal's own, where a colon or a leading "__" would mean something else.
+BUILD_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
+DEPLOYMENT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+UNVERSIONED = "unversioned"
+"""What stands for the workers without a build id wherever builds are named."""
+
+
+def _is_a_build(build_id: str) -> str:
+    if build_id == UNVERSIONED:
+        raise ValueError("is what workers without a build id are called; leave the setting out")
+    return build_id
 
 
 class TraceExporter(StrEnum):
@@ -38,6 +50,18 @@ class Settings(BaseSettings):
     temporal_namespace: str = Field(default="default", description="Temporal namespace")
     temporal_ui_url: str = Field(
         default="http://127.0.0.1:8233", description="Temporal Web UI, for links"
+    )
+
+    build_id: Annotated[str, AfterValidator(_is_a_build)] | None = Field(
+        default=None,
+        pattern=BUILD_ID_PATTERN,
+        description="which build this control worker is; it then gets runs only once that build is "
+        "promoted; unset means that workers have no versions",
+    )
+    deployment: str = Field(
+        default="fleetwide",
+        pattern=DEPLOYMENT_PATTERN,
+        description="the worker deployment that builds are versions of",
     )
 
     state_dir: Path = Field(

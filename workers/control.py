@@ -8,6 +8,7 @@ from fleetwide.providers.distribution import RegistryClient
 from fleetwide.settings import Settings
 from fleetwide.store.session import Store
 from fleetwide.temporal import upkeep
+from fleetwide.temporal.versioning import version_of
 from fleetwide.temporal.worker import WorkerRole, make_worker
 from workers.process import Process, run
 from workers.registry import WORKFLOWS, control_activities
@@ -26,11 +27,16 @@ def role(settings: Settings) -> WorkerRole:
         workflows=WORKFLOWS,
         activities=control_activities(settings, store, registry),
         max_activities=20,
+        version=version_of(settings),
     )
 
 
 async def serve(process: Process) -> None:
+    build_id = process.settings.build_id
     async with make_worker(process.client, role(process.settings)):
+        if build_id is not None:
+            hint = f"it gets runs once it is current: fleetwide worker-version promote {build_id}"
+            log.info("worker.version", build_id=build_id, hint=hint)
         if process.settings.registry_upkeep:
             await schedule_upkeep(process.client)
         await process.stop.wait()

@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from fleetwide.temporal.interceptors import ActivityEdge, WorkflowEdge
+from fleetwide.temporal.versioning import VersionedRunner, deployment_config
 
 # Passed through: models and signatures, which hold no clock and no randomness of their own.
 # Never the workflows themselves, or the sandbox would no longer see what they call.
@@ -33,12 +35,15 @@ class WorkerRole:
     """Threads that the activities share with other workers; unset, threads of their own."""
     activity_pollers: int | None = None
     """Polls that wait for activities at a time; unset, the SDK's number."""
+    version: WorkerDeploymentVersion | None = None
+    """Which version of the worker deployment this is; unset, it takes part in none."""
 
 
-def sandbox() -> WorkflowRunner:
-    """The runner for all workflows, in workers, tests and replays."""
+def sandbox(inner: type[WorkflowRunner] = UnsandboxedWorkflowRunner) -> WorkflowRunner:
+    """The runner for all workflows, in workers, tests and replays; ``inner`` runs within it."""
     return SandboxedWorkflowRunner(
-        restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
+        restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH),
+        runner_class=inner,
     )
 
 
@@ -51,7 +56,8 @@ def make_worker(client: Client, role: WorkerRole) -> Worker:
         activities=role.activities,
         activity_executor=role.executor
         or ThreadPoolExecutor(role.max_activities, f"activity-{role.task_queue}"),
-        workflow_runner=sandbox() if role.workflows else UnsandboxedWorkflowRunner(),
+        workflow_runner=_runner(role),
+        deployment_config=None if role.version is None else deployment_config(role.version),
         interceptors=[ActivityEdge(), WorkflowEdge()],
         max_concurrent_activities=role.max_activities,
         max_concurrent_activity_task_polls=role.activity_pollers,
@@ -60,3 +66,9 @@ def make_worker(client: Client, role: WorkerRole) -> Worker:
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )
+
+
+def _runner(role: WorkerRole) -> WorkflowRunner:
+    if not role.workflows:
+        return UnsandboxedWorkflowRunner()
+    return sandbox() if role.version is None else sandbox(VersionedRunner)
