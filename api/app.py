@@ -41,6 +41,7 @@ from api.routers import (
     rosco,
     services,
     task_events,
+    worker_versions,
 )
 from fleetwide import __version__
 from fleetwide.models.documents import Problem
@@ -80,6 +81,7 @@ ROUTERS = (
     registry,
     events,
     operations,
+    worker_versions,
     rosco,
 )
 

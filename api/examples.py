@@ -213,6 +213,19 @@ HOST_MOVE: dict[str, Example] = {
         "value": {"reason": "its disk fails", "by": "ana"},
     }
 }
+VERSION_MOVE: dict[str, Example] = {
+    "reason": {
+        "summary": "Kept in the events",
+        "value": {"reason": "tasks fail to start", "by": "ana"},
+    }
+}
+PROMOTION: dict[str, Example] = {
+    "all": {"summary": "All runs", "value": {"reason": "release 1.5.0", "by": "ana"}},
+    "ramp": {
+        "summary": "A tenth of them first",
+        "value": {"percent": 10, "reason": "release 1.5.0", "by": "ana"},
+    },
+}
 HOST_DRAIN: dict[str, Example] = {
     "drain": {
         "summary": "Five tasks at a time; whatever is left after an hour ends at once",

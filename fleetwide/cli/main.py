@@ -40,6 +40,10 @@ COMMANDS = {
         "capacity_group:app",
         "Capacity groups: parts of the fleet that people may count on.",
     ),
+    "worker-version": (
+        "worker_version:app",
+        "Builds of the control workers: which get runs, which may be stopped.",
+    ),
     "scheduler": ("scheduler:app", "The scheduler: who places work."),
     "registry": ("registry:app", "The image registry."),
     "config": ("config:app", "Settings."),

@@ -22,6 +22,7 @@ from fleetwide.client.registry_regions import RegionClient
 from fleetwide.client.services import ServiceClient
 from fleetwide.client.task_queries import ALL_TASKS, TaskQuery, task_items
 from fleetwide.client.transport import Query, Transport, segment
+from fleetwide.client.worker_versions import WorkerVersionClient
 from fleetwide.models.batch import BatchJobSpec, Child
 from fleetwide.models.containers import ContainerTaskSpec, KillRequest
 from fleetwide.models.documents import (
@@ -82,6 +83,7 @@ class Client:
         self.upkeep = UpkeepClient(self._transport)
         self.regions = RegionClient(self._transport)
         self.accounts = AccountClient(self._transport)
+        self.worker_versions = WorkerVersionClient(self._transport)
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,10 @@ from enum import StrEnum
 from pydantic import Field
 
 from fleetwide.models.base import Record, Spec, Timestamp
+from fleetwide.models.documents import Page
 from fleetwide.models.texts import Line, Prose
+
+MAX_BY, MAX_REASON = 200, 500
 
 
 class VersionState(StrEnum):
@@ -46,25 +49,22 @@ class WorkerVersion(Record):
     """What is wrong with it, and what to do; empty when nothing is."""
 
 
-class WorkerVersions(Record):
-    """All builds, the one in use first, then the newest first."""
+class WorkerVersions(Page[WorkerVersion]):
+    """All builds on one page, the one in use first, then the newest first."""
 
     deployment: str
     current: str
     """The build id that is current; ``unversioned`` before any was promoted."""
-    items: list[WorkerVersion]
-    next: str | None = None
-    """Always None: all builds fit on one page."""
 
     def get(self, build_id: str) -> WorkerVersion | None:
         return next((item for item in self.items if item.build_id == build_id), None)
 
 
 class VersionMove(Spec):
-    """Argument of ``rollback`` and ``delete``: who wants it, and why."""
+    """Argument of ``rollback``: who wants it, and why."""
 
-    by: Line = Field(default="", max_length=200)
-    reason: Prose = Field(min_length=1, max_length=500)
+    by: Line = Field(default="", max_length=MAX_BY)
+    reason: Prose = Field(min_length=1, max_length=MAX_REASON)
 
 
 class Promotion(VersionMove):

@@ -71,6 +71,7 @@ def fleetwide(
         "events",
         "scheduler",
         "service",
+        "worker_version",
     ):
         monkeypatch.setattr(f"fleetwide.cli.{module}.client", in_process)
 
