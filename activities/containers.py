@@ -4,14 +4,20 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from fleetwide.models.containers import AttemptResult, FinishJob, PlacementRequest, Placements
+from fleetwide.models.containers import (
+    AttemptResult,
+    FinishJob,
+    JobKind,
+    PlacementRequest,
+    Placements,
+)
 from fleetwide.models.evictions import AttemptKill
 from fleetwide.models.host_moves import HostChange, HostStanding
 from fleetwide.models.hosts import HostRegistration, HostState
 from fleetwide.providers.admission import pinned_extras, pinned_image
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.image_references import ImageResolver
-from fleetwide.store import capacity_groups, clock, hosts, jobs, standings
+from fleetwide.store import capacity_groups, clock, hosts, jobs, queues, standings
 from fleetwide.store.scheduling import placement_of
 from fleetwide.store.session import Store
 from fleetwide.temporal.attempt_metrics import count_dropped
@@ -31,7 +37,7 @@ class ContainerActivities:
         A job that was closed meanwhile gets nothing: a call that was given up may come late.
 
         Raises:
-            InvalidInput: there is no such capacity group.
+            InvalidInput: there is no such capacity group, or no such queue.
             ImageNotFound: the image is not in the registry.
         """
         now = datetime.now(UTC)
@@ -66,6 +72,9 @@ class ContainerActivities:
             job = jobs.find(session, request.job.workflow_id, request.job.run_id)
             if job is None:
                 capacity_groups.check(session, request.job.capacity_group)
+                if request.job.kind is JobKind.BATCH:
+                    queue = queues.resolve(session, request.job.queue)
+                    queues.lookup(session, queue, priority=request.job.priority)
         if job is not None:
             return job.image, job.extra_images or {}
         container = request.job.container

@@ -1,4 +1,4 @@
-"""The tree of queues as people write it: what is wrong with one, and what goes down to the leaves."""
+"""The tree of queues as people write it: what is wrong with one, and what goes down to leaves."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping

@@ -10,6 +10,7 @@ from fleetwide.models.capacity_groups import DEFAULT_GROUP, DEFAULT_PRIORITY, Pr
 from fleetwide.models.containers import ContainerSpec
 from fleetwide.models.disruptions import DisruptionBudget
 from fleetwide.models.labels import Labels
+from fleetwide.models.queues import DEFAULT_QUEUE, QueuePath
 from fleetwide.models.retries import RetryPolicy
 from fleetwide.models.task_states import EndReason
 from fleetwide.models.texts import Line
@@ -26,7 +27,8 @@ class BatchJobSpec(Spec):
 
     app: Name
     owner: Line = Field(default="", max_length=200)
-    queue: Name = "default"
+    queue: QueuePath = DEFAULT_QUEUE
+    """A leaf of the tree of queues: see ``fleetwide queue tree``."""
     size: Annotated[int, Field(ge=1, le=MAX_ARRAY_SIZE)] = 1
     """Number of children; each finds its index in FLEETWIDE_ARRAY_INDEX."""
     max_parallel: Annotated[int, Field(ge=1, le=500)] = 100

@@ -259,10 +259,10 @@ def uses(session: Session) -> Uses:
     )
     for name, count in session.connection().execute(waiting):
         found.setdefault(name, Use()).waiting = count
-    return Uses(_room(session), found)
+    return Uses(room(session), found)
 
 
-def _room(session: Session) -> Room:
+def room(session: Session) -> Room:
     """What hosts that take work have, and what of it is not reserved."""
     whole, free = [0] * len(Dimension), [0] * len(Dimension)
     query = select(HostRow).where(col(HostRow.state).in_(TAKES_WORK))

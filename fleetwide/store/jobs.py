@@ -15,11 +15,12 @@ from fleetwide.models.containers import (
     AttemptResult,
     FinishJob,
     JobHeader,
+    JobKind,
 )
 from fleetwide.models.evictions import AttemptKill
 from fleetwide.models.hosts import ContainerReport
 from fleetwide.models.task_states import EndReason, TaskState
-from fleetwide.store import archive, attempt_states, events, host_quality, job_shapes
+from fleetwide.store import archive, attempt_states, events, host_quality, job_shapes, queues
 from fleetwide.store import labels as labels_store
 from fleetwide.store.attempt_states import Change, Outcome
 from fleetwide.store.tables import AttemptRow, JobRow, WaiterRow
@@ -60,13 +61,17 @@ def ensure(
     if row is not None:
         return row
     spec = header.model_dump(mode="json")
+    queue, pending_until = header.queue, None
+    if header.kind is JobKind.BATCH:
+        queue, pending_until = queues.settle(session, header.queue, now=now)
     row = JobRow(
         workflow_id=header.workflow_id,
         run_id=header.run_id,
         kind=header.kind,
         app=header.app,
         owner=header.owner,
-        queue=header.queue,
+        queue=queue,
+        pending_until=pending_until,
         size=header.size,
         **_membership(header),
         capacity_group=header.capacity_group,
