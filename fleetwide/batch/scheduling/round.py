@@ -1,0 +1,220 @@
+"""One round: who starts where, who has to leave for whom, who gets a reservation."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fleetwide.batch.scheduling.ledger import need_of
+from fleetwide.batch.scheduling.lines import Heads
+from fleetwide.batch.scheduling.preemption import Preemptions
+from fleetwide.batch.scheduling.reserve import earliest
+from fleetwide.batch.scheduling.room import Placed
+from fleetwide.batch.scheduling.state import State
+from fleetwide.batch.scheduling.tree import Ordering
+from fleetwide.batch.scheduling.turns import Head, Turns
+from fleetwide.batch.scheduling.work import Pending, Pin, Reservation, Round, RowKey, Start
+from fleetwide.containers.placement.requests import Shape
+
+Signature = tuple[Shape, int, bool]
+"""What decides whether something fits: its shape, the size of a gang, whether it outlasts."""
+
+
+def decide(state: State, now: float) -> Round:
+    """Decide a round, and change the state as if all of it had been done."""
+    return _Deciding(state, now).round()
+
+
+class _Deciding:
+    def __init__(self, state: State, now: float) -> None:
+        self.state = state
+        self.now = now
+        self.starts: list[Start] = []
+        self.full: set[Signature] = set()
+        self.never: set[tuple[Shape, int]] = set()
+        """What does not fit on empty hosts either."""
+        self.reservation: Reservation | None = None
+        self.held: list[tuple[Pending, Placed]] = []
+        """What is kept for those whom others leave room for: booked until the round is over."""
+
+    def round(self) -> Round:
+        state = self.state
+        state.room.spare = None
+        self._pinned()
+        self._reserved_before()
+        self._serve()
+        state.reserved = None if self.reservation is None else self.reservation.row
+        state.room.spare = None
+        evictions = Preemptions(state, self.now, self.held).decide(self.reservation)
+        self._give_back()
+        for eviction in evictions:
+            state.leave(eviction.task, eviction.leave_by)
+        if state.reserved in {pin.row for pin in state.pins}:
+            state.reserved, self.reservation = None, None
+        return Round(tuple(self.starts), tuple(evictions), tuple(state.pins), self.reservation)
+
+    def _pinned(self) -> None:
+        """Start those whose room is free by now; keep what is free of it for the others."""
+        state = self.state
+        waited_for = Counter(task.host for task in state.leaving.values())
+        for key in dict.fromkeys(pin.row for pin in state.pins):
+            pins = [pin for pin in state.pins if pin.row == key]
+            state.pins = [pin for pin in state.pins if pin.row != key]
+            row = state.rows.get(key)
+            known = [pin for pin in pins if pin.host in state.room.index]
+            if row is None or row.held or not state.open(state.tree.number(row.queue)):
+                continue
+            self._start_pinned(row, known, waited_for)
+
+    def _start_pinned(self, row: Pending, pins: list[Pin], waited_for: Mapping[str, int]) -> None:
+        """A gang starts when all of its pins are free; else each task by itself."""
+        state, index = self.state, self.state.room.index
+        places = [Placed(index[pin.host], pin.count) for pin in pins]
+        ready = [place for place in places if self._is_free(row, place)]
+        total = sum(place.count for place in ready)
+        if row.gang and total < row.count:
+            ready = []
+        if ready and state.ledger.allowed(row, total) >= total:
+            for place in ready:
+                state.room.take(row.shape, place, outlasts=False)
+            self.starts += state.start(row, ready, self.now)
+            row = replace(row, first=row.first + total, count=row.count - total)
+        else:
+            ready = []
+        rest = [each for each in zip(pins, places, strict=True) if each[1] not in ready]
+        if row.count and any(waited_for.get(pin.host) for pin, _ in rest):
+            for pin, place in rest:
+                state.pins.append(replace(pin, row=row.key))
+                self._keep(row, place)
+
+    def _is_free(self, row: Pending, place: Placed) -> bool:
+        free = self.state.room.free
+        return all(free[each, place.host] >= a * place.count for each, a in need_of(row))
+
+    def _keep(self, row: Pending, place: Placed) -> None:
+        """Book room for tasks that come, also where it is not free yet."""
+        self.state.room.take(row.shape, place, outlasts=False)
+        self.state.ledger.book(row, place.count)
+        self.held.append((row, place))
+
+    def _give_back(self) -> None:
+        for row, (host, count) in self.held:
+            self.state.room.take(row.shape, Placed(host, -count), outlasts=False)
+            self.state.ledger.book(row, -count)
+
+    def _reserved_before(self) -> None:
+        """Who has a reservation keeps it until it starts."""
+        state = self.state
+        row = None if state.reserved is None else state.rows.get(state.reserved)
+        state.reserved = None
+        if row is None or row.held or any(pin.row == row.key for pin in state.pins):
+            return
+        if not state.open(state.tree.number(row.queue)):
+            return
+        if state.ledger.allowed(row, row.unit) < row.unit:
+            return
+        placed = self._fit(row, row.unit)
+        if placed:
+            self.starts += state.start(row, placed, self.now)
+        else:
+            self._reserve(row)
+
+    def _serve(self) -> None:
+        """Start what can be started, the neediest first, until nobody has anything that can."""
+        state = self.state
+        lines = {
+            leaf: state.heads(leaf, self.now)
+            for leaf, line in enumerate(state.lines)
+            if line.groups and state.open(leaf)
+        }
+        heads = {leaf: head for leaf, line in lines.items() if (head := self._head(line))}
+        turns = Turns(state.ledger, heads, frozenset(), state.past)
+        while (leaf := turns.next()) is not None:
+            self._turn(turns, leaf, lines[leaf])
+
+    def _head(self, line: Heads) -> Head | None:
+        top = line.top()
+        if top is None:
+            return None
+        row = top[1]
+        need = [(each, amount * row.unit) for each, amount in need_of(row)]
+        overdue = row.submitted <= self.now - self.state.rules.overdue_seconds
+        return Head(need, row.submitted if overdue else None)
+
+    def _turn(self, turns: Turns, leaf: int, line: Heads) -> None:
+        """What the neediest leaf does with its turn: something starts, or its head is left out."""
+        state = self.state
+        top = line.top()
+        assert top is not None
+        row = top[1]
+        allowed = state.ledger.allowed(row, row.count)
+        if allowed < row.unit:
+            self._limited(turns, leaf, line, row)
+            return
+        placed = self._fit(row, self._wanted(turns, leaf, line, row, allowed))
+        if placed:
+            self.starts += state.start(row, placed, self.now)
+            turns.moved(leaf, self._head(line))
+            return
+        if self.reservation is None:
+            self._reserve(row)
+        self._leave_out(turns, leaf, line, fits_nowhere=True)
+
+    def _wanted(self, turns: Turns, leaf: int, line: Heads, row: Pending, allowed: int) -> int:
+        """How many tasks start in a row before somebody else's turn comes."""
+        if row.gang or allowed == 1:
+            return row.unit
+        ledger = self.state.ledger
+        each = max((a / (ledger.capacity[d] or 1) for d, a in need_of(row)), default=0.0)
+        own = ledger.owner_share(leaf, row.owner)
+        return turns.most(leaf, line.before_another_owner(allowed, own, each))
+
+    def _fit(self, row: Pending, wanted: int) -> list[Placed]:
+        """Places for some of the wanted tasks; for a gang all of them or none."""
+        outlasts = self._outlasts(row)
+        size = row.count if row.gang else 0
+        if (row.shape, size, outlasts) in self.full or (row.shape, size, False) in self.full:
+            return []
+        placed = self.state.room.fit(row.shape, wanted, outlasts=outlasts)
+        found = sum(place.count for place in placed)
+        if found < wanted:
+            self.full.add((row.shape, size, outlasts))
+            if row.gang:
+                for host, count in placed:
+                    self.state.room.take(row.shape, Placed(host, -count), outlasts=outlasts)
+                return []
+        return placed
+
+    def _outlasts(self, row: Pending) -> bool:
+        """Whether a task that starts now may still run when the reserved job is to start."""
+        if self.reservation is None or self.reservation.row == row.key:
+            return False
+        return row.seconds is None or self.now + row.seconds > self.reservation.at
+
+    def _limited(self, turns: Turns, leaf: int, line: Heads, row: Pending) -> None:
+        """A limit stands in the way. Behind an overdue job nothing may use it up."""
+        overdue = row.submitted <= self.now - self.state.rules.overdue_seconds
+        bound = self.state.ledger.bound(row) if overdue else None
+        if bound is not None:
+            turns.close(self.state.tree.number(bound.path))
+        else:
+            self._leave_out(turns, leaf, line, fits_nowhere=False)
+
+    def _leave_out(self, turns: Turns, leaf: int, line: Heads, *, fits_nowhere: bool) -> None:
+        """Go on behind the head of a leaf, if the queue allows that."""
+        line.drop()
+        strict = self.state.tree.nodes[leaf].ordering is Ordering.STRICT
+        head = None if strict else self._head(line)
+        turns.moved(leaf, head, fits_nowhere=fits_nowhere)
+
+    def _reserve(self, row: Pending) -> None:
+        size = row.count if row.gang else 0
+        if (row.shape, size) in self.never:
+            return
+        found = earliest(self.state, row, self.now)
+        if found is None:
+            self.never.add((row.shape, size))
+        else:
+            at, placed = found
+            names = self.state.room.names
+            places = tuple((names[host], count) for host, count in placed)
+            self.reservation = Reservation(RowKey(*row.key), at, places)
