@@ -1,6 +1,7 @@
-"""A real nginx, small servers behind it, and load on it that counts what is lost."""
+"""A real nginx, and load on it that counts what is lost."""
 
 import http.client
+import re
 import shlex
 import socket
 import subprocess
@@ -9,7 +10,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -17,37 +17,10 @@ import pytest
 
 from fleetwide.errors import ServiceUnavailable
 from fleetwide.providers.nginx_targets import NginxUpstreams, _text
-from fleetwide.services.upstreams import Place
 from tests.api.harness import wait_until
+from tests.http_servers import Place
 
-
-class Answering(BaseHTTPRequestHandler):
-    """Says which server it is."""
-
-    server: ThreadingHTTPServer
-
-    def do_GET(self) -> None:
-        body = str(self.server.server_port).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def server(place: Place = ("127.0.0.1", 0)) -> Iterator[Place]:
-    """A server that is gone at once when the block ends; any free port for 0."""
-    with ThreadingHTTPServer(place, Answering) as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield (place[0], made.server_port)
-        finally:
-            made.shutdown()
-            thread.join()
+GUIDE = Path(__file__).parents[1] / "docs/guides/service-discovery.md"
 
 
 class ByFile(http.client.HTTPConnection):
@@ -107,8 +80,21 @@ class Load:
         self._pool.shutdown()
 
 
+def documented_location() -> str:
+    """The location that the guide tells operators to write, for the upstream ``web``.
+
+    Copies of tests that hang are not waited for that long.
+    """
+    found = re.search(r"location / \{.*?\}", GUIDE.read_text(), re.DOTALL)
+    assert found is not None
+    text = found.group().replace("http://shop", "http://web")
+    assert "proxy_read_timeout 10s;" in text
+    return text.replace("proxy_read_timeout 10s;", "proxy_read_timeout 2s;")
+
+
 @contextmanager
 def real_nginx(folder: Path) -> Iterator[NginxUpstreams]:
+    """One that is configured as the guide says, on the socket ``door``."""
     config, file = folder / "nginx.conf", folder / "upstreams.conf"
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};\n"
@@ -118,7 +104,7 @@ def real_nginx(folder: Path) -> Iterator[NginxUpstreams]:
         f"daemon off;\nworker_processes 2;\npid {folder}/pid;\nerror_log stderr;\n"
         "events {}\nhttp {\naccess_log off;\n"
         f"{temporary}include {file};\n"
-        f"server {{ listen unix:{folder}/door; location / {{ proxy_pass http://web; }} }}\n}}\n"
+        f"server {{ listen unix:{folder}/door; {documented_location()} }}\n}}\n"
     )
     command = ["nginx", "-e", f"{folder}/errors", "-p", str(folder), "-c", str(config)]
     words = shlex.join(command)

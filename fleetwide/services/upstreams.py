@@ -15,6 +15,9 @@ from fleetwide.models.targets import UPSTREAM_PATTERN
 Place = tuple[str, int]
 """An IP address and a port."""
 
+# Between a host's end and the moment the platform sees it, nginx itself leaves a copy alone after a
+# few failed tries. Not after one, nginx's default: one slow answer of each copy would take all out.
+_PATIENCE = "max_fails=3 fail_timeout=5s"
 _HEAD = "# Written by Fleetwide's scheduler, anew whenever copies of services come and go.\n"
 _NAME = re.compile(UPSTREAM_PATTERN)
 _OPENS = re.compile(r"upstream ([a-z][a-z0-9_-]{0,62}) \{")
@@ -55,7 +58,7 @@ def upstream_file(upstreams: Mapping[str, Iterable[Place]]) -> str:
 def _upstream(name: str, places: Iterable[Place]) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidInput.for_field("nginx", "must be the name of an upstream", given=name)
-    servers = sorted({f"server {server_of(*place)};" for place in places}) or [_NOBODY]
+    servers = sorted({f"server {server_of(*place)} {_PATIENCE};" for place in places}) or [_NOBODY]
     return "\n".join([f"upstream {name} {{", *(f"    {one}" for one in servers), "}\n"])
 
 

@@ -8,7 +8,8 @@ from fleetwide.errors import InvalidInput, ServiceUnavailable
 from fleetwide.providers.nginx_targets import NginxUpstreams
 from fleetwide.services.upstreams import names_in
 from tests.api.harness import wait_until
-from tests.nginx_load import Load, ending, real_nginx, server, status
+from tests.http_servers import server
+from tests.nginx_load import Load, ending, real_nginx, status
 
 ONE, TWO = ("127.0.0.1", 20_001), ("127.0.0.1", 20_002)
 

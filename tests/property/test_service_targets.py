@@ -164,8 +164,8 @@ def test_nothing_else_gets_into_the_file_of_nginx(name: str, address: str) -> No
 
 def test_the_file_says_who_serves_and_is_whole_without_anybody() -> None:
     text = upstream_file({"shop": [("10.0.0.2", 80), ("::1", 80), ("10.0.0.2", 80)], "empty": []})
-    assert text.count("    server 10.0.0.2:80;\n") == 1
-    assert "    server [::1]:80;\n" in text
+    assert text.count("    server 10.0.0.2:80 max_fails=3 fail_timeout=5s;\n") == 1
+    assert "    server [::1]:80 max_fails=3 fail_timeout=5s;\n" in text
     assert "upstream empty {\n    server 127.0.0.1:1 down;" in text
     assert names_in(text) == {"shop", "empty"}
 
