@@ -16,11 +16,20 @@ from fleetwide.batch.scheduling.room import Placed
 from fleetwide.batch.scheduling.shares import dominant
 from fleetwide.batch.scheduling.state import State
 from fleetwide.batch.scheduling.victims import Unit, Victims
-from fleetwide.batch.scheduling.work import Eviction, Pending, Pin, Reservation, RowKey, Tier
+from fleetwide.batch.scheduling.work import (
+    Eviction,
+    Pending,
+    Pin,
+    Reservation,
+    RowKey,
+    TaskKey,
+    Tier,
+)
 
 MOST_TRIES = 64
 """Jobs of a round for which victims are looked for."""
 MOST_GRACE = 600.0
+MINUTE = 60.0
 
 Kept = list[tuple[Pending, Placed]]
 Chosen = list[tuple[Unit, Tier]]
@@ -33,13 +42,14 @@ class Preemptions:
         self.state = state
         self.now = now
         self.held = held
-        self.left = max(state.rules.preempt_share_per_minute - state.preempted, 0.0)
-        self.spent = state.preempted
+        state.preempted = [each for each in state.preempted if each[0] > now - MINUTE]
+        self.spent = sum(share for _, share in state.preempted)
         self.found: list[Eviction] = []
+        self.gone: set[TaskKey] = set()
 
     def decide(self, reservation: Reservation | None) -> list[Eviction]:
         """Evictions, whose pins and holds are noted. The tasks still count as running after it."""
-        if not self.state.tasks or self.left <= 0:
+        if not self.state.tasks or self.spent >= self.state.rules.preempt_share_per_minute:
             return []
         going = [Unit(-1, (task,)) for task in self.state.leaving.values()]
         for unit in going:
@@ -97,11 +107,12 @@ class Preemptions:
 
     def _take(self, row: Pending, going: list[Unit]) -> bool:
         """Choose victims for one unit of a row; whether there are any."""
-        search = _Search(self.state, row, self.now)
+        search = _Search(self.state, row, self.now, self.gone)
         chosen = search.run()
         if chosen is not None and self._within_rate(chosen):
             for unit, tier in chosen:
                 going.append(unit)
+                self.gone.update(task.key for task in unit.tasks)
                 for task in unit.tasks:
                     by = self.now + min(max(task.row.grace_seconds, 0.0), MOST_GRACE)
                     self.found.append(Eviction(task.key, row.key, tier, by))
@@ -118,18 +129,18 @@ class Preemptions:
             dominant(unit.row.shape.amounts.vector, capacity) * len(unit.tasks)
             for unit, _ in chosen
         )
-        if share > self.left and self.spent > 0:
+        if self.spent > 0 and self.spent + share > self.state.rules.preempt_share_per_minute:
             return False
-        self.left -= share
         self.spent += share
+        self.state.preempted.append((self.now, share))
         return True
 
     def _pin(self, row: Pending, search: "_Search") -> None:
         names = self.state.room.names
         for place in search.places():
-            self.state.pins.append(Pin(row.key, names[place.host], place.count))
+            self.state.pins.append(Pin(row.key, names[place.host], place.tasks))
             self.state.room.take(row.shape, place, outlasts=False)
-            self.state.ledger.book(row, place.count)
+            self.state.ledger.book(row, place.tasks)
             self.held.append((row, place))
 
 
@@ -148,13 +159,14 @@ class _Search:
     state: State
     row: Pending
     now: float
+    gone: set[TaskKey]
     touched: dict[int, None] = field(default_factory=dict)
     """Hosts that victims leave, in the order of finding them."""
 
     def __post_init__(self) -> None:
         self.need = need_of(self.row)
         self.suits = self.state.room.suits(self.row.shape)
-        self.victims = Victims(self.state, self.row, self.now)
+        self.victims = Victims(self.state, self.row, self.now, self.gone)
         self.rooms = np.where(self.suits, self._rooms(), 0)
         """How many tasks of the row fit on each host."""
         self.fits = int(self.rooms.sum())

@@ -25,10 +25,11 @@ class Releases:
         amounts = np.array([amounts for _, _, amounts in ends], dtype=np.int64)
         self.amounts: Whole = amounts.reshape(len(ends), len(Dimension)).T
 
-    def until(self, count: int, dimension: int, hosts: int) -> npt.NDArray[np.float64]:
+    def until(self, count: int, dimension: int, hosts: int) -> npt.NDArray[np.int64]:
         """How much of a resource the first releases give back on each host."""
         weights = self.amounts[dimension, :count]
-        return np.bincount(self.hosts[:count], weights=weights, minlength=hosts)
+        sums = np.bincount(self.hosts[:count], weights=weights, minlength=hosts)
+        return sums.astype(np.int64)
 
 
 def _expected(state: State, now: float) -> Iterator[tuple[float, int, tuple[int, ...]]]:
@@ -69,7 +70,7 @@ def _rooms(
     rooms: Whole = np.where(suits, row.unit, 0).astype(np.int64)
     for each, amount in enumerate(row.shape.amounts.vector):
         if amount:
-            there = room.free[each] + releases.until(count, each, len(room.names)).astype(np.int64)
+            there = room.free[each] + releases.until(count, each, len(room.names))
             rooms = np.minimum(rooms, there // amount)
     return rooms.clip(0)
 
@@ -93,7 +94,7 @@ def _spare(
     count = int(np.searchsorted(releases.times, at, side="right"))
     spare: Whole = state.room.free.copy()
     for each in range(len(Dimension)):
-        spare[each] += releases.until(count, each, spare.shape[1]).astype(np.int64)
+        spare[each] += releases.until(count, each, spare.shape[1])
     for host, tasks in placed:
         spare[:, host] -= np.array(row.shape.amounts.vector, dtype=np.int64) * tasks
     return spare

@@ -17,14 +17,18 @@ class Placed(NamedTuple):
     """So many tasks on one host, which is a number."""
 
     host: int
-    count: int
+    tasks: int
 
 
 class Room(Protocol):
     """Hosts as numbers. ``free`` has a row for each ``Dimension`` and a column for each host."""
 
-    names: Sequence[str]
-    index: Mapping[str, int]
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def index(self) -> Mapping[str, int]: ...
+
     total: Whole
     free: Whole
     spare: Whole | None
@@ -114,6 +118,6 @@ class Hosts:
 
     def take(self, shape: Shape, placed: Placed, *, outlasts: bool) -> None:
         for each, amount in self.needs(shape):
-            self.free[each, placed.host] -= amount * placed.count
+            self.free[each, placed.host] -= amount * placed.tasks
             if outlasts and self.spare is not None:
-                self.spare[each, placed.host] -= amount * placed.count
+                self.spare[each, placed.host] -= amount * placed.tasks

@@ -70,7 +70,7 @@ class _Deciding:
         state, index = self.state, self.state.room.index
         places = [Placed(index[pin.host], pin.count) for pin in pins]
         ready = [place for place in places if self._is_free(row, place)]
-        total = sum(place.count for place in ready)
+        total = sum(place.tasks for place in ready)
         if row.gang and total < row.count:
             ready = []
         if ready and state.ledger.allowed(row, total) >= total:
@@ -88,12 +88,12 @@ class _Deciding:
 
     def _is_free(self, row: Pending, place: Placed) -> bool:
         free = self.state.room.free
-        return all(free[each, place.host] >= a * place.count for each, a in need_of(row))
+        return all(free[each, place.host] >= a * place.tasks for each, a in need_of(row))
 
     def _keep(self, row: Pending, place: Placed) -> None:
         """Book room for tasks that come, also where it is not free yet."""
         self.state.room.take(row.shape, place, outlasts=False)
-        self.state.ledger.book(row, place.count)
+        self.state.ledger.book(row, place.tasks)
         self.held.append((row, place))
 
     def _give_back(self) -> None:
@@ -175,7 +175,7 @@ class _Deciding:
         if (row.shape, size, outlasts) in self.full or (row.shape, size, False) in self.full:
             return []
         placed = self.state.room.fit(row.shape, wanted, outlasts=outlasts)
-        found = sum(place.count for place in placed)
+        found = sum(place.tasks for place in placed)
         if found < wanted:
             self.full.add((row.shape, size, outlasts))
             if row.gang:

@@ -58,6 +58,6 @@ class Scheduler:
             pins=tuple(state.pins),
             reserved=state.reserved,
             history=dict(state.history),
-            preempted=state.preempted,
+            preempted=tuple(state.preempted),
             rules=state.rules,
         )

@@ -38,7 +38,7 @@ class State:
         self.pins: list[Pin] = list(snapshot.pins)
         self.reserved = snapshot.reserved
         self.history = dict(snapshot.history)
-        self.preempted = snapshot.preempted
+        self.preempted = list(snapshot.preempted)
         for row in snapshot.pending:
             self.add(row)
         for task in snapshot.running:

@@ -1,13 +1,13 @@
 """Whom a queue may ask to leave: only who has borrowed, and the least work first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from fleetwide.batch.scheduling.ledger import Ledger, need_of
 from fleetwide.batch.scheduling.shares import dominant
 from fleetwide.batch.scheduling.state import State
 from fleetwide.batch.scheduling.tree import StopMode
-from fleetwide.batch.scheduling.work import Pending, Running, Tier
+from fleetwide.batch.scheduling.work import Pending, Running, TaskKey, Tier
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,13 @@ class Sides:
 class Victims:
     """Who may be asked to leave for one row. The ledger is as if all that goes on were over."""
 
-    def __init__(self, state: State, row: Pending, now: float) -> None:
+    def __init__(self, state: State, row: Pending, now: float, gone: Set[TaskKey]) -> None:
         self.state = state
         self.ledger: Ledger = state.ledger
         self.row = row
         self.now = now
+        self.gone = gone
+        """Those that were told to leave in this round."""
         self.leaf = state.tree.number(row.queue)
         self.need = need_of(row)
         self.line = state.tree.line_of[self.leaf]
@@ -117,7 +119,10 @@ class Victims:
 
     def _may_be_moved(self, unit: Unit, least: float) -> bool:
         return all(
-            task.row.preemptible and task.leaving is None and self.now - task.started >= least
+            task.row.preemptible
+            and task.leaving is None
+            and task.key not in self.gone
+            and self.now - task.started >= least
             for task in unit.tasks
         )
 

@@ -18,10 +18,10 @@ class RowKey(NamedTuple):
 
 
 class TaskKey(NamedTuple):
-    """One task: its job and its index."""
+    """One task: its job and its index there."""
 
     job: str
-    index: int
+    child: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +123,17 @@ class Snapshot:
     """The row that got a reservation in an earlier round."""
     history: Mapping[str, float] = field(default_factory=dict)
     """Past use of each leaf: its dominant share, as a decayed sum over seconds."""
-    preempted: float = 0.0
-    """What was preempted in the last minute, as a part of everything."""
+    preempted: tuple[tuple[float, float], ...] = ()
+    """When something was preempted lately, and how much, as a part of everything."""
     rules: Rules = Rules()
 
 
 class Start(NamedTuple):
-    """Tasks that start on a host: the indexes from ``first`` on, ``count`` of them."""
+    """Tasks that start on a host: the indexes from ``first`` on, ``tasks`` of them."""
 
     job: str
     first: int
-    count: int
+    tasks: int
     host: str
 
 
