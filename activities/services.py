@@ -16,6 +16,7 @@ from fleetwide.models.membership import Membership
 from fleetwide.models.service_documents import ServiceStatus
 from fleetwide.models.service_moves import CopyStop
 from fleetwide.models.service_turns import (
+    CopyKill,
     ServiceChange,
     ServiceStart,
     ServiceTurn,
@@ -24,9 +25,9 @@ from fleetwide.models.service_turns import (
 from fleetwide.models.services import ContainerServiceSpec
 from fleetwide.services.tasks import task_of
 from fleetwide.store import (
+    copy_kills,
     service_changes,
     service_copies,
-    service_history,
     service_turns,
     services,
 )
@@ -64,9 +65,16 @@ class ServiceActivities:
             NotFound: there is no such service, revision or copy.
         """
         with self.store.write() as session:
-            return service_changes.change(
-                session, change.service_id, change.name, change.argument, datetime.now(UTC)
-            )
+            return service_changes.change(session, change, datetime.now(UTC))
+
+    @activity.defn(name="services.kill_copy")
+    def kill_copy(self, asked: CopyKill) -> bool:
+        """Have a copy leave its load balancers; whether its service stops it when it has.
+
+        It does not if the copy is to end now, or its service is gone.
+        """
+        with self.store.write() as session:
+            return copy_kills.order(session, asked, datetime.now(UTC))
 
     @activity.defn(name="services.turn")
     async def turn(self, asked: ServiceTurn) -> ServiceTurned:
@@ -105,10 +113,7 @@ class ServiceActivities:
         self, service_id: str, members: Iterable[Membership]
     ) -> dict[int, ContainerServiceSpec]:
         with self.store.read() as session:
-            return {
-                number: service_history.template_of(session, service_id, number)
-                for number in {one.revision for one in members}
-            }
+            return services.made_from(session, service_id, {one.revision for one in members})
 
     def _note(self, begun: list[str], told: list[str], over: list[str]) -> None:
         if not (begun or told or over):

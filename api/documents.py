@@ -186,6 +186,7 @@ def task_document(settings: Settings, session: Session, job: JobRow) -> TaskDocu
         labels=job.spec.get("labels", {}),
         capacity_group=job.capacity_group,
         priority=job.priority,
+        service_id=job.service_id,
         state=task_state(job, rows),
         image=job.image,
         host_id=last.host_id if last else None,

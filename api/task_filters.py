@@ -25,6 +25,7 @@ class TaskFilter:
     state: Annotated[list[TaskState] | None, Query(description="of the newest attempt")] = None
     reason: Annotated[list[EndReason] | None, Query(description="why that attempt ended")] = None
     host: Annotated[str | None, Query(max_length=MAX_TEXT, description="its host")] = None
+    service: Annotated[str | None, Query(max_length=MAX_TEXT, description="its copies")] = None
     image: Annotated[str | None, Query(max_length=MAX_TEXT, description="a digest")] = None
     submitted_after: datetime | None = None
     submitted_before: datetime | None = None
@@ -41,6 +42,7 @@ class TaskFilter:
             states=tuple(self.state or ()),
             reasons=tuple(self.reason or ()),
             host=self.host,
+            service=self.service,
             app=self.app,
             owner=self.owner,
             labels=wanted_labels(self.label),

@@ -115,7 +115,7 @@ class Serving:
     def release(self, task_id: str) -> bool:
         """Ask a copy to leave its targets; whether it may be stopped."""
         with self.store.write() as session:
-            targets.release(session, task_id, _now())
+            targets.release(session, task_id.rsplit(".", 2)[0], task_id, _now())
         return self.released(task_id)
 
     def released(self, task_id: str) -> bool:

@@ -7,6 +7,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from activities.services import ServiceActivities
     from fleetwide.containers.describe import task_details
     from fleetwide.containers.retries import Retry, hosts_to_avoid, retry_after
     from fleetwide.errors import ErrorCode
@@ -19,13 +20,15 @@ with workflow.unsafe.imports_passed_through():
         FinishJob,
         JobHeader,
         JobKind,
-        KillRequest,
         TaskResult,
         TaskStatus,
     )
     from fleetwide.models.evictions import Eviction
     from fleetwide.models.retries import Lineage
+    from fleetwide.models.service_documents import ServiceWait
     from fleetwide.models.service_moves import CopyStop
+    from fleetwide.models.service_turns import CopyKill
+    from fleetwide.models.task_kills import TaskKill
     from fleetwide.models.task_states import (
         END_TEXT,
         END_TRAITS,
@@ -37,8 +40,11 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.temporal import search_attributes as attributes
 
 from workflows.attempts import CANCELLED, RunningAttempt, book_kills
+from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
 from workflows.reconciling import Pair
 from workflows.running import book_attempts, book_end, fault_result, place, stop_if_cancelled
+
+KINDLY = "kill-of-a-copy-by-its-service"
 
 
 @workflow.defn(name="ContainerTask")
@@ -57,10 +63,12 @@ class ContainerTask:
         self.end_reason = EndReason.KILLED
         self.running: RunningAttempt | None = None
         self.work: asyncio.Task[AttemptResult] | None = None
+        self.is_copy = False
 
     @workflow.run
     async def run(self, spec: ContainerTaskSpec) -> TaskResult:
         header = _header(spec)
+        self.is_copy = header.membership is not None
         self.work = asyncio.create_task(self._attempts(header))
         cancelled: BaseException | None = None
         try:
@@ -243,19 +251,40 @@ class ContainerTask:
             await book_kills(self.running.stopped(stop.reason, stop.message))
 
     @workflow.update(description="Stop the container and end the task, with a reason")
-    async def kill(self, request: KillRequest) -> TaskStatus:
-        self.kill_reason = request.reason
+    async def kill(self, request: TaskKill) -> TaskStatus:
         # An update may arrive together with the start, before the run method began.
         await workflow.wait_condition(lambda: self.work is not None)
         assert self.work is not None
+        if self.is_copy and workflow.patched(KINDLY) and await self._left_to_its_service(request):
+            return self.status()
+        self.kill_reason = self.kill_reason or request.reason
         self.work.cancel()
         if self.running is not None:
             await book_kills(self.running.stopped(EndReason.KILLED, request.reason))
         await workflow.wait_condition(lambda: self.state is TaskState.FINISHED)
         return self.status()
 
+    async def _left_to_its_service(self, request: TaskKill) -> bool:
+        """Whether its service has it stopped, when no load balancer sends it requests any more."""
+        info = workflow.current_update_info()
+        left: bool = await workflow.execute_local_activity_method(
+            ServiceActivities.kill_copy,
+            CopyKill(task_id=self.task_id, kill=request, change_id=info.id if info else None),
+            start_to_close_timeout=BOOKING_TIMEOUT,
+            retry_policy=PERSISTENT,
+            summary="have it leave its load balancers",
+        )
+        if left and self.state is not TaskState.FINISHED:
+            self.waiting = Waiting(
+                code=ServiceWait.STOPPING,
+                sentence=f"it leaves its load balancers, then it is stopped: {request.reason}",
+                since=workflow.now(),
+            )
+            workflow.set_current_details(task_details(self.status()))
+        return left or self.state is TaskState.FINISHED
+
     @kill.validator
-    def _kill_is_possible(self, request: KillRequest) -> None:  # noqa: ARG002
+    def _kill_is_possible(self, request: TaskKill) -> None:  # noqa: ARG002
         if self.state is TaskState.FINISHED or self.kill_reason is not None:
             raise ApplicationError(
                 "the task is ending already", type=ErrorCode.CONFLICT, non_retryable=True

@@ -20,11 +20,13 @@ with workflow.unsafe.imports_passed_through():
         CopyMove,
         CopyTermination,
         DeployRequest,
+        ServiceAttributes,
         ServiceMove,
         ServiceProcesses,
         ServiceRollback,
         ServiceScale,
         ServiceSwitch,
+        TaskMove,
     )
     from fleetwide.models.service_turns import (
         ServiceChange,
@@ -159,6 +161,7 @@ class ContainerService:
         """
         # An update may arrive together with the start, before there is a row.
         await workflow.wait_condition(lambda: self.known)
+        update = workflow.current_update_info()
         try:
             status = await workflow.execute_local_activity_method(
                 ServiceActivities.change,
@@ -166,6 +169,7 @@ class ContainerService:
                     service_id=self.service_id,
                     name=name,
                     argument=argument.model_dump(mode="json", exclude_unset=True),
+                    change_id=update.id if update is not None else None,
                 ),
                 start_to_close_timeout=BOOKING_TIMEOUT,
                 retry_policy=PERSISTENT,
@@ -210,6 +214,10 @@ class ContainerService:
     async def set_processes(self, request: ServiceProcesses) -> ServiceStatus:
         return await self._change("set_processes", request)
 
+    @workflow.update(description="Another owner, other labels; no copy is replaced")
+    async def set_attributes(self, request: ServiceAttributes) -> ServiceStatus:
+        return await self._change("set_attributes", request)
+
     @workflow.update(description="Hold the deploy")
     async def pause(self, request: ServiceMove) -> ServiceStatus:
         return await self._change("pause", request)
@@ -234,6 +242,10 @@ class ContainerService:
     async def terminate_copy(self, request: CopyTermination) -> ServiceStatus:
         return await self._change("terminate_copy", request)
 
+    @workflow.update(description="Let a running copy be one of another service")
+    async def move_task(self, request: TaskMove) -> ServiceStatus:
+        return await self._change("move_task", request)
+
     @workflow.update(description="Stop all copies and end the service")
     async def delete(self, request: ServiceMove) -> ServiceStatus:
         return await self._change("delete", request)
@@ -252,6 +264,10 @@ class ContainerService:
 
     @set_processes.validator
     def _may_set_processes(self, request: ServiceProcesses) -> None:  # noqa: ARG002
+        self._refuse_if_deleting()
+
+    @set_attributes.validator
+    def _may_set_attributes(self, request: ServiceAttributes) -> None:  # noqa: ARG002
         self._refuse_if_deleting()
 
     @pause.validator
@@ -276,6 +292,10 @@ class ContainerService:
 
     @terminate_copy.validator
     def _may_terminate_copy(self, request: CopyTermination) -> None:  # noqa: ARG002
+        self._refuse_if_deleting()
+
+    @move_task.validator
+    def _may_move_task(self, request: TaskMove) -> None:  # noqa: ARG002
         self._refuse_if_deleting()
 
     @delete.validator

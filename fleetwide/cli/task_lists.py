@@ -30,6 +30,7 @@ StateOption = Annotated[
 ReasonOption = Annotated[
     list[EndReason] | None, typer.Option("--reason", help="Only ended for this; repeatable.")
 ]
+ServiceOption = Annotated[str | None, typer.Option("--service", help="Only its copies.")]
 HostOption = Annotated[str | None, typer.Option(help="Only on this host.")]
 ImageOption = Annotated[str | None, typer.Option(help="Only of this image, by its digest.")]
 Moment = Annotated[datetime | None, typer.Option(help="For example 2026-11-30T16:00; UTC.")]
@@ -44,6 +45,7 @@ TASKS = View[TaskDocument](
         Column("HOST", lambda item: item.host_id),
         Column("CREATED", lambda item: item.created_at),
         Column("FINISHED", lambda item: item.finished_at, wide=True),
+        Column("SERVICE", lambda item: item.service_id, wide=True),
         Column("OWNER", lambda item: item.owner, wide=True),
         Column("IMAGE", lambda item: item.image, wide=True),
     ),
@@ -63,6 +65,7 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option of the command line
     state: StateOption = None,
     reason: ReasonOption = None,
     host: HostOption = None,
+    service: ServiceOption = None,
     image: ImageOption = None,
     label: LabelOption = None,
     submitted_after: Moment = None,
@@ -78,6 +81,7 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option of the command line
         states=state or (),
         reasons=reason or (),
         host=host,
+        service=service,
         image=image,
         labels=pairs(label, "--label"),
         submitted_after=submitted_after,
@@ -94,6 +98,7 @@ def events(  # noqa: PLR0913 - one parameter per option of the command line
     owner: OwnerOption = None,
     state: StateOption = None,
     host: HostOption = None,
+    service: ServiceOption = None,
     image: ImageOption = None,
     label: LabelOption = None,
     cursor: Annotated[
@@ -107,6 +112,7 @@ def events(  # noqa: PLR0913 - one parameter per option of the command line
         owner=owner,
         states=state or (),
         host=host,
+        service=service,
         image=image,
         labels=pairs(label, "--label"),
     )

@@ -18,6 +18,8 @@ class TaskQuery:
     states: Sequence[TaskState] = ()
     reasons: Sequence[EndReason] = ()
     host: str | None = None
+    service: str | None = None
+    """Its copies."""
     image: str | None = None
     """A digest."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -32,6 +34,7 @@ class TaskQuery:
             "state": [str(state) for state in self.states],
             "reason": [str(reason) for reason in self.reasons],
             "host": self.host,
+            "service": self.service,
             "image": self.image,
             "label": [f"{name}={value}" for name, value in self.labels.items()],
             "submitted_after": _time(self.submitted_after),

@@ -211,6 +211,8 @@ class TaskDocument(Record):
     labels: dict[str, str] = {}
     capacity_group: str = DEFAULT_GROUP
     priority: int = DEFAULT_PRIORITY
+    service_id: str | None = None
+    """The service that it is a copy of now, or was in the end."""
     state: TaskState
     image: str = ""
     """Pinned by digest once the task is accepted."""

@@ -12,11 +12,13 @@ class Membership(Record):
     revision: int
     incarnation: int
     """Counts the tasks that this index had."""
+    moved_task: str | None = None
+    """The id of a task that was begun as a copy of another service, and was moved here."""
 
     @property
     def task_id(self) -> str:
         """The id of the copy's task, without the ``task/`` of its workflow."""
-        return f"{self.service_id}.{self.index}.{self.incarnation}"
+        return self.moved_task or f"{self.service_id}.{self.index}.{self.incarnation}"
 
     @property
     def env(self) -> dict[str, str]:

@@ -5,8 +5,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from fleetwide.models.base import Record, Spec
+from fleetwide.models.base import Name, Record, Spec
 from fleetwide.models.evictions import Eviction
+from fleetwide.models.labels import MAX_LABELS, LabelName, Labels
 from fleetwide.models.services import ContainerServiceSpec, Count
 from fleetwide.models.task_states import EndReason
 from fleetwide.models.texts import Line, Prose
@@ -27,6 +28,8 @@ class Kept(StrEnum):
     CAPACITY = "capacity"
     ENABLED = "enabled"
     PROCESSES = "processes"
+    OWNER = "owner"
+    LABELS = "labels"
 
 
 class DeployRequest(ServiceMove):
@@ -67,6 +70,24 @@ class ServiceProcesses(ServiceMove):
     disable_decrease_desired: bool | None = None
 
 
+class ServiceAttributes(ServiceMove):
+    """Another owner, other labels; what is not given stays. Copies that run keep theirs."""
+
+    owner: Line | None = Field(default=None, max_length=200)
+    labels: Labels = {}
+    """Set beside those that there are."""
+    remove_labels: Annotated[list[LabelName], Field(max_length=MAX_LABELS)] = []
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.owner is None and not self.labels and not self.remove_labels:
+            raise ValueError("needs one of owner, labels, remove_labels")
+        both = sorted(self.labels.keys() & set(self.remove_labels))
+        if both:
+            raise ValueError(f"remove_labels: {', '.join(both)} cannot be set and removed at once")
+        return self
+
+
 class ServiceRollback(ServiceMove):
     """Back to an earlier revision."""
 
@@ -83,6 +104,15 @@ class CopyTermination(ServiceMove):
     """One copy less is desired from now on."""
     prevent_min_update: bool = False
     """Refuse rather than lower ``min`` for that."""
+
+
+class TaskMove(ServiceMove):
+    """A running copy becomes one of another service, without a restart."""
+
+    task_id: Line = Field(max_length=200)
+    """The copy, as ``fleetwide service copies`` tells it."""
+    to: Name
+    """The service that it is a copy of from now on."""
 
 
 class CopyMove(Eviction):

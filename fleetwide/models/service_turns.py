@@ -6,6 +6,7 @@ from fleetwide.models.base import Record
 from fleetwide.models.service_documents import ServiceStatus
 from fleetwide.models.service_moves import CopyMove
 from fleetwide.models.services import ContainerServiceSpec
+from fleetwide.models.task_kills import TaskKill
 
 
 class ServiceStart(Record):
@@ -38,3 +39,14 @@ class ServiceChange(Record):
     service_id: str
     name: str
     argument: dict[str, Any]
+    change_id: str | None = None
+    """Of the update; carried out again, the change is not made again."""
+
+
+class CopyKill(Record):
+    """Somebody ends a task that is a copy."""
+
+    task_id: str
+    kill: TaskKill
+    change_id: str | None = None
+    """Of the update; carried out again, it is not told again."""

@@ -280,7 +280,7 @@ def _starts(work: _Work, vacant: Collection[Vacancy]) -> tuple[list[Start], list
             if place is not None and place.not_before > work.now:
                 waits.append(place.not_before)
                 continue
-            index = place.index if place is not None else _lowest(taken | kept)
+            index = place.index if place is not None else lowest(taken | kept)
             taken.add(index)
             found.append(Start(index, revision))
     return found, waits
@@ -292,5 +292,6 @@ def _vacancy_for(revision: int, free: Collection[Vacancy]) -> Vacancy | None:
     return min(own or free, key=lambda one: (one.not_before, one.index), default=None)
 
 
-def _lowest(taken: Collection[int]) -> int:
+def lowest(taken: Collection[int]) -> int:
+    """The lowest index that is not taken."""
     return next(index for index in range(len(taken) + 1) if index not in taken)

@@ -1,7 +1,7 @@
 """Versions of a service compared, and what a new one would lead to; nothing is done here."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fleetwide.models.revisions import (
@@ -11,6 +11,7 @@ from fleetwide.models.revisions import (
     ServicePlan,
     SpecChange,
 )
+from fleetwide.models.service_moves import Kept
 from fleetwide.models.services import ContainerServiceSpec
 from fleetwide.services.shares import limits_of
 
@@ -36,6 +37,13 @@ def spec_changes(before: ContainerServiceSpec, after: ContainerServiceSpec) -> l
 def needs_deploy(before: ContainerServiceSpec, after: ContainerServiceSpec) -> bool:
     """Whether copies of the one differ from copies of the other."""
     return before.container != after.container
+
+
+def keeping(
+    spec: ContainerServiceSpec, current: ContainerServiceSpec, kept: Iterable[Kept] = Kept
+) -> ContainerServiceSpec:
+    """A spec with what has updates of its own as ``current`` has it."""
+    return spec.model_copy(update={name.value: getattr(current, name.value) for name in kept})
 
 
 def effect_of(before: ContainerServiceSpec, after: ContainerServiceSpec) -> Effect:

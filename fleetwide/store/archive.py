@@ -140,9 +140,8 @@ def _last_attempts(session: Session, job_ids: Sequence[int]) -> dict[int, Attemp
 
 def _copy(job: JobRow, last: AttemptRow | None, now: datetime) -> dict[str, Any]:
     same = (
-        *("id", "workflow_id", "run_id", "kind", "app", "owner", "image", "created_at"),
-        "service_id",
-    )
+        "id", "workflow_id", "run_id", "kind", "app", "owner", "image", "created_at", "service_id",
+    )  # fmt: skip
     return {
         **{name: getattr(job, name) for name in same},
         "labels": job.spec.get("labels", {}),

@@ -31,6 +31,8 @@ class Wanted:
     owner: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     """All of these have to be there."""
+    service: str | None = None
+    """The service that they are copies of now, or were in the end."""
     image: str | None = None
     """A digest."""
     submitted_after: datetime | None = None
@@ -111,6 +113,8 @@ def _common(wanted: Wanted, table: type[JobRow] | type[ArchivedJobRow]) -> Condi
         found.append(col(table.app) == wanted.app)
     if wanted.owner is not None:
         found.append(col(table.owner) == wanted.owner)
+    if wanted.service is not None:
+        found.append(col(table.service_id) == wanted.service)
     if wanted.image is not None:
         found.append(col(table.image).endswith(f"@{wanted.image}", autoescape=True))
     if wanted.submitted_after is not None:

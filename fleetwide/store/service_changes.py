@@ -6,28 +6,38 @@ from typing import Any, TypeVar
 
 from sqlmodel import Session
 
-from fleetwide.errors import Conflict, InvalidInput, NotFound
+from fleetwide.errors import Conflict, InvalidInput
 from fleetwide.models.deploys import DeployPhase, DeployState
+from fleetwide.models.labels import MAX_LABELS
 from fleetwide.models.service_documents import ServiceState, ServiceStatus
 from fleetwide.models.service_moves import (
     CopyStop,
     CopyTermination,
     DeployRequest,
+    ServiceAttributes,
     ServiceMove,
     ServiceProcesses,
     ServiceRollback,
     ServiceScale,
     ServiceSwitch,
+    TaskMove,
 )
+from fleetwide.models.service_turns import ServiceChange
 from fleetwide.models.services import Capacity, ContainerServiceSpec
 from fleetwide.models.task_states import EndReason
 from fleetwide.services import deploy_moves
 from fleetwide.services.deploys import begin
 from fleetwide.services.reconcile import Stopping
-from fleetwide.services.revisions import needs_deploy
-from fleetwide.store import service_copies, service_history, service_turns, services
+from fleetwide.services.revisions import keeping, needs_deploy
+from fleetwide.store import (
+    service_copies,
+    service_history,
+    service_turns,
+    services,
+    task_moves,
+)
 from fleetwide.store.service_history import Deed
-from fleetwide.store.service_tables import ServiceCopyRow, ServiceRow
+from fleetwide.store.service_tables import ServiceRow
 
 Move = TypeVar("Move", bound=ServiceMove)
 _GIVEN_UP = frozenset({DeployPhase.FAILED, DeployPhase.ABORTED})
@@ -69,8 +79,7 @@ def wanted(current: ContainerServiceSpec, move: DeployRequest) -> ContainerServi
 
     Where policies move ``desired``, it stays as they made it, within the new bounds.
     """
-    kept = {name.value: getattr(current, name.value) for name in move.keep}
-    spec = move.spec.model_copy(update=kept)
+    spec = keeping(move.spec, current, move.keep)
     if not (current.autoscaling and spec.autoscaling and spec.enabled):
         return spec
     bounds = spec.capacity
@@ -113,10 +122,7 @@ def rollback(session: Session, service: ServiceRow, move: ServiceRollback, now: 
     else:
         found = service_history.revision(session, service.service_id, move.revision)
     old = ContainerServiceSpec.model_validate(found.spec)
-    kept = services.spec_of(session, service)
-    spec = old.model_copy(
-        update={"capacity": kept.capacity, "enabled": kept.enabled, "processes": kept.processes}
-    )
+    spec = keeping(old, services.spec_of(session, service))
     deed = Deed(
         "rollback",
         f"back to revision {found.number}",
@@ -138,7 +144,7 @@ def scale(session: Session, service: ServiceRow, move: ServiceScale, now: dateti
     wanted = _scaled(before, move)
     if wanted == before:
         return
-    _may_change_desired(service, before.desired, wanted.desired)
+    services.may_change_desired(service, before.desired, wanted.desired)
     service.least, service.desired, service.most = wanted.min, wanted.desired, wanted.max
     if (wanted.min, wanted.max) != (before.min, before.max):
         service.version += 1
@@ -166,16 +172,6 @@ def _scaled(now: Capacity, move: ServiceScale) -> Capacity:
     return Capacity(min=least, desired=desired, max=most)
 
 
-def _may_change_desired(service: ServiceRow, before: int, after: int) -> None:
-    more, less = service.disable_increase_desired, service.disable_decrease_desired
-    if (after > before and more) or (after < before and less):
-        what = "disable_increase_desired" if after > before else "disable_decrease_desired"
-        raise Conflict(
-            f"service {service.service_id}: {what} is set, so desired stays {before}",
-            hint=f"fleetwide service processes {service.service_id} --help",
-        )
-
-
 def switch(session: Session, service: ServiceRow, move: ServiceSwitch, now: datetime) -> None:
     """Let things scale the service by themselves, or not."""
     if service.enabled == move.enabled:
@@ -201,6 +197,32 @@ def processes(session: Session, service: ServiceRow, move: ServiceProcesses, now
     service.version += 1
     deed = Deed("processes", "other processes are allowed", move.by, move.reason)
     _note(session, service, deed, after.model_dump(), now)
+
+
+def attributes(
+    session: Session, service: ServiceRow, move: ServiceAttributes, now: datetime
+) -> None:
+    """Another owner, other labels: no revision, no deploy; copies that run keep theirs."""
+    before = {"owner": service.owner, "labels": dict(service.labels)}
+    kept = {name: text for name, text in service.labels.items() if name not in move.remove_labels}
+    labels = {**kept, **move.labels}
+    if len(labels) > MAX_LABELS:
+        raise InvalidInput.for_field("labels", f"would be {len(labels)}; at most {MAX_LABELS}")
+    after = {"owner": service.owner if move.owner is None else move.owner, "labels": labels}
+    if after == before:
+        return
+    service.owner, service.labels = str(after["owner"]), labels
+    service.version += 1
+    changed = [name for name in after if after[name] != before[name]]
+    deed = Deed(
+        "attributes",
+        f"other {' and '.join(changed)}, by which no copy is replaced",
+        move.by,
+        move.reason,
+        numbers={"labels": len(labels)},
+        before=before,
+    )
+    _note(session, service, deed, after, now)
 
 
 def pause(session: Session, service: ServiceRow, move: ServiceMove, now: datetime) -> None:
@@ -252,21 +274,30 @@ def _moved(
 
 def terminate(session: Session, service: ServiceRow, move: CopyTermination, now: datetime) -> None:
     """End one copy, and perhaps want one less from now on."""
-    row = _copy(session, service, move.task_id)
+    before = services.capacity_of(service)
+    row = service_copies.of_service(session, service, move.task_id)
     if move.shrink:
         _shrink(service, move)
     reason = EndReason.SCALED_DOWN if move.shrink else EndReason.KILLED
     stop = Stopping(row.task_id, CopyStop(reason=reason, message=move.reason))
     service_copies.order_stops(session, [row], [stop], now=now)
     what = "and one copy less is desired" if move.shrink else "and another takes its place"
-    deed = Deed("terminate", f"{row.task_id} is ended, {what}", move.by, move.reason)
-    _note(session, service, deed, services.capacity_of(service).model_dump(), now)
+    after = services.capacity_of(service)
+    deed = Deed(
+        "terminate",
+        f"{row.task_id} is ended, {what}",
+        move.by,
+        move.reason,
+        numbers={"desired": after.desired},
+        before=before.model_dump(),
+    )
+    _note(session, service, deed, after.model_dump(), now)
 
 
 def _shrink(service: ServiceRow, move: CopyTermination) -> None:
     if service.desired == 0:
         raise Conflict(f"service {service.service_id} wants no copies already")
-    _may_change_desired(service, service.desired, service.desired - 1)
+    services.may_change_desired(service, service.desired, service.desired - 1)
     if service.desired == service.least:
         if move.prevent_min_update:
             raise Conflict(
@@ -277,18 +308,6 @@ def _shrink(service: ServiceRow, move: CopyTermination) -> None:
         service.least -= 1
         service.version += 1
     service.desired -= 1
-
-
-def _copy(session: Session, service: ServiceRow, task_id: str) -> ServiceCopyRow:
-    row = service_copies.find(session, task_id)
-    if row is None or row.service_id != service.service_id:
-        raise NotFound(
-            f"service {service.service_id} has no copy {task_id}",
-            hint=f"fleetwide service copies {service.service_id}",
-        )
-    if row.ended_at is not None or row.stop is not None:
-        raise Conflict(f"{task_id} has ended, or is being stopped already")
-    return row
 
 
 def delete(session: Session, service: ServiceRow, move: ServiceMove, now: datetime) -> None:
@@ -319,30 +338,39 @@ _CHANGES = {
     "scale": (ServiceScale, scale),
     "set_enabled": (ServiceSwitch, switch),
     "set_processes": (ServiceProcesses, processes),
+    "set_attributes": (ServiceAttributes, attributes),
     "pause": (ServiceMove, pause),
     "resume": (ServiceMove, resume),
     "promote": (ServiceMove, promote),
     "abort": (ServiceMove, abort),
     "rollback": (ServiceRollback, rollback),
     "terminate_copy": (CopyTermination, terminate),
+    "move_task": (TaskMove, task_moves.move),
     "delete": (ServiceMove, delete),
 }
 
 
-def change(
-    session: Session, service_id: str, name: str, argument: Mapping[str, Any], now: datetime
-) -> ServiceStatus:
-    """Do what an update of that name asks for.
+def change(session: Session, asked: ServiceChange, now: datetime) -> ServiceStatus:
+    """Do what an update asks for; one that was done already is not done again.
 
     Raises:
         Conflict: the service is of another version, is being deleted, or cannot do it now.
         InvalidInput: the numbers do not fit together.
         NotFound: there is no such service, revision or copy.
     """
-    model, work = _CHANGES[name]
-    move = model.model_validate(argument)
-    service = services.get(session, service_id, lock=True)
-    services.expect(service, move.expected_version)
-    work(session, service, move, now)
-    session.flush()
+    model, work = _CHANGES[asked.name]
+    move = model.model_validate(asked.argument)
+    _lock(session, asked.service_id, move)
+    service = services.get(session, asked.service_id)
+    with service_history.once(session, service.service_id, asked.change_id) as is_new:
+        if is_new:
+            services.expect(service, move.expected_version)
+            work(session, service, move, now)
     return services.status_of(service)
+
+
+def _lock(session: Session, service_id: str, move: ServiceMove) -> None:
+    """All services that it changes, always in the same order: two moves do not wait in a ring."""
+    others = {move.to} if isinstance(move, TaskMove) else set()
+    for name in sorted({service_id, *others}):
+        services.find(session, name, lock=True)

@@ -12,18 +12,21 @@ from sqlalchemy import ColumnElement, delete, func, literal
 from sqlalchemy.orm import load_only
 from sqlmodel import Session, col, select
 
+from fleetwide.errors import Conflict, NotFound
 from fleetwide.models.copies import Copy
+from fleetwide.models.deploys import DeployState
 from fleetwide.models.health import HealthReport, HealthStatus
 from fleetwide.models.membership import Membership
 from fleetwide.models.service_moves import CopyMove, CopyStop
 from fleetwide.models.task_states import EndReason, TaskState
-from fleetwide.services.reconcile import Start, Stopping, Vacancy, next_streak
+from fleetwide.services.reconcile import Start, Stopping, Vacancy, lowest, next_streak
 from fleetwide.store import archive, service_history, targets
 from fleetwide.store.service_tables import ServiceCopyRow, ServiceRow
 from fleetwide.store.tables import AttemptRow, HostRow, JobRow
 
 KEPT_ENDS = 20
 """Copies of an index that have ended and are still told of."""
+AT_ONCE = 500
 UNHEARD_AFTER = timedelta(seconds=30)
 """A task that Temporal was given so long ago has a row."""
 
@@ -101,12 +104,17 @@ def _is_its_job() -> ColumnElement[bool]:
 
 def membership_of(row: ServiceCopyRow) -> Membership:
     """Which copy a row stands for."""
-    return Membership(
+    place = Membership(
         service_id=row.service_id,
         index=row.index,
         revision=row.revision,
         incarnation=row.incarnation,
     )
+    return place if place.task_id == row.task_id else _moved_here(place, row.task_id)
+
+
+def _moved_here(place: Membership, task_id: str) -> Membership:
+    return place.model_copy(update={"moved_task": task_id})
 
 
 def _copy(
@@ -169,7 +177,10 @@ def _ended(copy: Copy, row: ServiceCopyRow, job: JobRow | None) -> Copy:
 
 def close(session: Session, service: ServiceRow, one: Seen) -> None:
     """Note how a copy ended; of what ended long ago at its index only the newest are kept."""
-    row, copy = one.row, one.copy
+    _close(session, service, one.row, one.copy)
+
+
+def _close(session: Session, service: ServiceRow, row: ServiceCopyRow, copy: Copy) -> None:
     at, reason = copy.finished_at or copy.accepted_at, copy.reason or EndReason.PLATFORM_FAULT
     ran = (at - copy.started_at).total_seconds() if copy.started_at else 0.0
     service.ends += 1
@@ -243,13 +254,7 @@ def order_starts(
     session: Session, service_id: str, starts: Sequence[Start], *, now: datetime
 ) -> list[ServiceCopyRow]:
     """Write down copies that are to start, each as the next incarnation of its index."""
-    indices = [one.index for one in starts]
-    query = (
-        select(ServiceCopyRow.index, func.max(ServiceCopyRow.incarnation))
-        .where(ServiceCopyRow.service_id == service_id, col(ServiceCopyRow.index).in_(indices))
-        .group_by(col(ServiceCopyRow.index))
-    )
-    last: dict[int, int] = {index: number for index, number in session.exec(query)}  # noqa: C416
+    last = _incarnations(session, service_id, [one.index for one in starts])
     rows = []
     for one in starts:
         member = Membership(
@@ -258,9 +263,59 @@ def order_starts(
             revision=one.revision,
             incarnation=last.get(one.index, 0) + 1,
         )
-        rows.append(ServiceCopyRow(**member.model_dump(), task_id=member.task_id, created_at=now))
+        rows.append(_row(member, now))
     session.add_all(rows)
     return rows
+
+
+def _incarnations(session: Session, service_id: str, indices: Collection[int]) -> dict[int, int]:
+    """The newest of each of these indices, if there was any."""
+    query = (
+        select(ServiceCopyRow.index, func.max(ServiceCopyRow.incarnation))
+        .where(ServiceCopyRow.service_id == service_id, col(ServiceCopyRow.index).in_(indices))
+        .group_by(col(ServiceCopyRow.index))
+    )
+    return {index: number for index, number in session.exec(query)}  # noqa: C416
+
+
+def _row(member: Membership, created_at: datetime) -> ServiceCopyRow:
+    place = member.model_dump(exclude={"moved_task"})
+    return ServiceCopyRow(**place, task_id=member.task_id, created_at=created_at)
+
+
+def hand_over(
+    session: Session, source: ServiceRow, target: ServiceRow, one: Seen, now: datetime
+) -> ServiceCopyRow:
+    """Close a copy's row in one service, and open one in another, at its lowest free index."""
+    said = {
+        "reason": EndReason.SCALED_DOWN,
+        "finished_at": now,
+        "message": f"it was moved to service {target.service_id}",
+    }
+    _close(session, source, one.row, one.copy.model_copy(update=said))
+    session.flush()  # of the rows of a task only one may live
+    index = _free_index(session, target.service_id)
+    last = _incarnations(session, target.service_id, [index])
+    place = Membership(
+        service_id=target.service_id,
+        index=index,
+        revision=DeployState.model_validate(target.deploy).goes_to,
+        incarnation=last.get(index, 0) + 1,
+    )
+    row = _row(_moved_here(place, one.row.task_id), one.row.created_at)
+    row.begun = True
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _free_index(session: Session, service_id: str) -> int:
+    """The lowest that no copy has, and none that has ended keeps for the next one."""
+    query = select(ServiceCopyRow.index).where(
+        ServiceCopyRow.service_id == service_id, col(ServiceCopyRow.ended_at).is_(None)
+    )
+    kept = {one.index for one in vacancies(session, service_id)}
+    return lowest({*session.exec(query), *kept})
 
 
 def order_stops(
@@ -272,7 +327,7 @@ def order_stops(
         if row.task_id in by_task and row.stop is None:
             row.stop = by_task[row.task_id].model_dump(mode="json")
             session.add(row)
-            targets.release(session, row.task_id, now)
+            targets.release(session, row.service_id, row.task_id, now)
 
 
 @dataclass(frozen=True)
@@ -334,9 +389,10 @@ def found_over(session: Session, task_ids: Sequence[str], *, now: datetime) -> N
 def _rows(session: Session, task_ids: Sequence[str]) -> list[ServiceCopyRow]:
     if not task_ids:
         return []
-    return list(
-        session.exec(select(ServiceCopyRow).where(col(ServiceCopyRow.task_id).in_(task_ids)))
+    query = select(ServiceCopyRow).where(
+        col(ServiceCopyRow.task_id).in_(task_ids), col(ServiceCopyRow.ended_at).is_(None)
     )
+    return list(session.exec(query))
 
 
 def leave(rows: Iterable[Seen], session: Session, move: CopyMove) -> list[str]:
@@ -354,8 +410,47 @@ def leave(rows: Iterable[Seen], session: Session, move: CopyMove) -> list[str]:
 
 
 def find(session: Session, task_id: str) -> ServiceCopyRow | None:
-    """The copy that a task is."""
-    return session.exec(select(ServiceCopyRow).where(ServiceCopyRow.task_id == task_id)).first()
+    """The copy that a task is, or was last: one that was moved was one of other services, too."""
+    query = select(ServiceCopyRow).where(ServiceCopyRow.task_id == task_id)
+    return session.exec(query.order_by(col(ServiceCopyRow.id).desc()).limit(1)).first()
+
+
+def of_service(session: Session, service: ServiceRow, task_id: str) -> ServiceCopyRow:
+    """A copy of a service that is not over.
+
+    Raises:
+        Conflict: it has ended, or is being stopped, or is one of another service by now.
+        NotFound: it never was one.
+    """
+    row = find(session, task_id)
+    mine = ServiceCopyRow.service_id == service.service_id
+    if row is not None and row.service_id != service.service_id:
+        was = select(ServiceCopyRow).where(ServiceCopyRow.task_id == task_id, mine)
+        if session.exec(was).first() is not None:
+            raise Conflict(
+                f"{task_id} was moved: it is a copy of {row.service_id} now",
+                hint=f"fleetwide service copies {row.service_id}",
+            )
+    if row is None or row.service_id != service.service_id:
+        raise NotFound(
+            f"service {service.service_id} has no copy {task_id}",
+            hint=f"fleetwide service copies {service.service_id}",
+        )
+    if row.ended_at is not None or row.stop is not None:
+        raise Conflict(f"{task_id} has ended, or is being stopped already")
+    return row
+
+
+def services_of(session: Session, task_ids: Sequence[str]) -> dict[str, str]:
+    """By task the service that it is a copy of; of those that are not over."""
+    found = dict[str, str]()
+    for first in range(0, len(task_ids), AT_ONCE):
+        some = task_ids[first : first + AT_ONCE]
+        query = select(ServiceCopyRow.task_id, ServiceCopyRow.service_id).where(
+            col(ServiceCopyRow.task_id).in_(some), col(ServiceCopyRow.ended_at).is_(None)
+        )
+        found |= {task_id: service_id for task_id, service_id in session.exec(query)}  # noqa: C416
+    return found
 
 
 def may_stop_now(session: Session, *, now: datetime) -> list[str]:

@@ -1,10 +1,12 @@
 """What was done to a service, and the versions of its spec: both only ever grow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from fleetwide.errors import NotFound
@@ -54,6 +56,37 @@ def note(session: Session, service_id: str, deed: Deed, *, now: datetime) -> Non
         at=now,
         data={"by": deed.by, "numbers": dict(deed.numbers)},
     )
+
+
+@contextmanager
+def once(session: Session, service_id: str, change_id: str | None) -> Iterator[bool]:
+    """Whether a change is yet to be made; what is noted in the block is noted as that change.
+
+    Who makes it may be killed when it is written and not answered: it is asked for again then.
+    """
+    if change_id is not None and _is_done(session, service_id, change_id):
+        yield False
+        return
+    before = _newest(session, service_id)
+    yield True
+    session.flush()
+    after = _newest(session, service_id)
+    if after is not None and after != before:
+        session.get_one(ServiceActivityRow, after).change_id = change_id
+
+
+def _is_done(session: Session, service_id: str, change_id: str) -> bool:
+    query = select(ServiceActivityRow.id).where(
+        ServiceActivityRow.change_id == change_id, ServiceActivityRow.service_id == service_id
+    )
+    return session.exec(query).first() is not None
+
+
+def _newest(session: Session, service_id: str) -> int | None:
+    query = select(func.max(ServiceActivityRow.id)).where(
+        ServiceActivityRow.service_id == service_id
+    )
+    return session.exec(query).one()
 
 
 def activities(

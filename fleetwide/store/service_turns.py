@@ -21,6 +21,7 @@ from fleetwide.services.deploy_steps import serves
 from fleetwide.services.deploy_waits import waiting as deploy_wait
 from fleetwide.services.deploys import advance
 from fleetwide.services.reconcile import Goal, Steps, Stopping, reconcile
+from fleetwide.services.revisions import keeping
 from fleetwide.services.shares import limits_of
 from fleetwide.services.status import again_at, counted, waits_for
 from fleetwide.store import service_copies, service_history, services, standings
@@ -179,13 +180,7 @@ def note_phase(
     if turned and state.from_revision is not None:
         good = service_history.template_of(session, service.service_id, state.from_revision)
         kept = services.spec_of(session, service)
-        spec = good.model_copy(
-            update={
-                "capacity": kept.capacity,
-                "enabled": kept.enabled,
-                "processes": kept.processes,
-            }
-        )
+        spec = keeping(good, kept)
         deed = Deed("rollback", "the last good spec holds again", PLATFORM, state.reason)
         version = services.next_version(session, service, state.from_revision, deed)
         services.add_revision(session, service, spec, version, now=now)

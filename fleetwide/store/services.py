@@ -1,6 +1,6 @@
 """Services in SQL: what is wanted of each. Their copies are in ``service_copies``."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from fleetwide.store.service_history import Deed
 from fleetwide.store.service_tables import ServiceRevisionRow, ServiceRow
 from fleetwide.store.tables import EventRow, JobRow
 
-TOLD_KINDS = ("state", "health", "finished")
+TOLD_KINDS = ("state", "health", "finished", "moved")
 """Events of a copy after which its service looks at it."""
 
 
@@ -159,15 +159,29 @@ def processes_of(row: ServiceRow) -> Processes:
 
 
 def spec_of(session: Session, row: ServiceRow) -> ContainerServiceSpec:
-    """What is wanted of the service, with the capacity and the switches of now."""
+    """What is wanted of the service, with what has updates of its own as it is now."""
     spec = service_history.spec_of(session, row.service_id, row.revision)
     return spec.model_copy(
         update={
+            "owner": row.owner,
+            "labels": dict(row.labels),
             "capacity": capacity_of(row),
             "enabled": row.enabled,
             "processes": processes_of(row),
         }
     )
+
+
+def made_from(
+    session: Session, service_id: str, templates: Iterable[int]
+) -> dict[int, ContainerServiceSpec]:
+    """By template what new copies of it are made from, with the owner and the labels of now."""
+    row = get(session, service_id)
+    now = {"owner": row.owner, "labels": dict(row.labels)}
+    return {
+        number: service_history.template_of(session, service_id, number).model_copy(update=now)
+        for number in templates
+    }
 
 
 def status_of(row: ServiceRow) -> ServiceStatus:
@@ -199,6 +213,17 @@ def expect(row: ServiceRow, version: int | None) -> None:
             f"service {row.service_id} has version {row.version}, not {version}: "
             "somebody changed it meanwhile",
             hint=f"fleetwide service show {row.service_id}",
+        )
+
+
+def may_change_desired(service: ServiceRow, before: int, after: int) -> None:
+    """Raises ``Conflict`` when a process that would do it is not allowed."""
+    more, less = service.disable_increase_desired, service.disable_decrease_desired
+    if (after > before and more) or (after < before and less):
+        what = "disable_increase_desired" if after > before else "disable_decrease_desired"
+        raise Conflict(
+            f"service {service.service_id}: {what} is set, so desired stays {before}",
+            hint=f"fleetwide service processes {service.service_id} --help",
         )
 
 

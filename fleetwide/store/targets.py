@@ -28,7 +28,8 @@ AT_ONCE = 200
 _STAYS = (TargetState.REGISTERING, TargetState.REGISTERED)
 _RELEASE = Upsert.into(ServiceReleaseRow, lambda insert: insert.on_conflict_do_nothing())
 _CHANGED = (
-    "address", "port", "drain_seconds", "state", "since", "removed_at", "tries", "error",
+    "service_id", "address", "port", "drain_seconds", "state", "since", "removed_at", "tries",
+    "error",
 )  # fmt: skip
 _JOIN = Upsert.into(
     ServiceTargetRow,
@@ -42,14 +43,21 @@ Key = tuple[str, str]
 """Id of the task, and key of the target."""
 
 
-def release(session: Session, task_id: str, now: datetime) -> None:
+def release(session: Session, service_id: str, task_id: str, now: datetime) -> None:
     """Have a copy leave all its targets, for it is to be stopped; safe to ask for again."""
     if session.get(ServiceReleaseRow, task_id) is None:
         _RELEASE.run(session, {"task_id": task_id, "asked_at": now})
-        subject = f"service/{task_id.rsplit('.', 2)[0]}"
+        subject = f"service/{service_id}"
         said = f"{task_id} is about to stop: it leaves its load balancers"
         events.append(session, subject, "target", said, at=now, data={"task": task_id})
     _leave(session, now, col(ServiceTargetRow.task_id) == task_id)
+
+
+def hand_over(session: Session, task_id: str, service_id: str) -> None:
+    """Let a copy's registrations be those of another service, which keeps or leaves each."""
+    of_task = col(ServiceTargetRow.task_id) == task_id
+    statement = update(ServiceTargetRow).where(of_task).values(service_id=service_id)
+    session.connection().execute(statement)
 
 
 def released(session: Session, task_id: str, now: datetime) -> bool:

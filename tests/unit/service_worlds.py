@@ -8,6 +8,7 @@ from typing import Any
 from fleetwide.models.containers import AttemptRequest, FinishJob, JobHeader, JobKind
 from fleetwide.models.retries import RetryPolicy
 from fleetwide.models.service_moves import CopyMove
+from fleetwide.models.service_turns import ServiceChange
 from fleetwide.models.services import ContainerServiceSpec
 from fleetwide.models.task_states import EndReason, TaskState
 from fleetwide.services.tasks import task_of
@@ -36,10 +37,11 @@ def service_spec(**more: Any) -> dict[str, Any]:
 
 @dataclass
 class ServiceWorld:
-    """The platform around one service named ``web``."""
+    """The platform around one service."""
 
     store: Store
     now: datetime = T0
+    name: str = "web"
     running: list[str] = field(default_factory=list)
     hosts: dict[str, str] = field(default_factory=dict)
     most_live: int = 0
@@ -47,17 +49,23 @@ class ServiceWorld:
     def create(self, **more: Any) -> None:
         spec = ContainerServiceSpec.model_validate(service_spec(**more))
         with self.store.write() as session:
-            services_store.ensure(session, "web", "run", spec, now=self.now)
+            services_store.ensure(session, self.name, "run", spec, now=self.now)
 
     def change(self, name: str, **argument: Any) -> Any:
         argument.setdefault("reason", "a test")
         with self.store.write() as session:
-            return service_changes.change(session, "web", name, argument, self.now)
+            asked = ServiceChange(
+                service_id=self.name,
+                name=name,
+                argument=argument,
+                change_id=argument.pop("change_id", None),
+            )
+            return service_changes.change(session, asked, self.now)
 
     def look(self, *moves: CopyMove) -> Turn:
         """One turn, with its orders carried out at once."""
         with self.store.write() as session:
-            turn = service_turns.take(session, "web", moves, self.now)
+            turn = service_turns.take(session, self.name, moves, self.now)
         for member in turn.orders.starts:
             self._start(member.task_id, member.revision)
         for task_id, stop in turn.orders.stops:
@@ -79,7 +87,7 @@ class ServiceWorld:
             service_copies.carried_out(session, [task_id], [])
             row = service_copies.find(session, task_id)
             assert row is not None
-            spec = service_history.template_of(session, "web", revision)
+            spec = services_store.made_from(session, self.name, [revision])[revision]
             member = service_copies.membership_of(row)
             task = task_of(spec, member)
             header = self._header(task_id, task)
@@ -103,6 +111,8 @@ class ServiceWorld:
             run_id="run",
             kind=JobKind.TASK,
             app=task.app,
+            owner=task.owner,
+            labels=task.labels,
             container=task.container,
             retry=RetryPolicy(),
             membership=task.membership,
@@ -113,7 +123,7 @@ class ServiceWorld:
             row = service_copies.find(session, task_id)
             assert row is not None
             member = service_copies.membership_of(row)
-            task = task_of(service_history.template_of(session, "web", row.revision), member)
+            task = task_of(service_history.template_of(session, self.name, row.revision), member)
             self._finish(session, self._header(task_id, task), reason, message)
         if task_id in self.running:
             self.running.remove(task_id)
@@ -135,7 +145,7 @@ class ServiceWorld:
 
     def copies(self) -> Sequence[Seen]:
         with self.store.read() as session:
-            return service_copies.seen(session, "web")
+            return service_copies.seen(session, self.name)
 
     def indices(self) -> list[int]:
         return sorted(one.row.index for one in self.copies())

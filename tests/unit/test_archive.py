@@ -17,6 +17,7 @@ from fleetwide.models.containers import (
     JobHeader,
     JobKind,
 )
+from fleetwide.models.membership import Membership
 from fleetwide.models.retries import RetryPolicy
 from fleetwide.models.task_states import EndReason, TaskState
 from fleetwide.store import archive, children, job_lists, jobs
@@ -41,6 +42,7 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 def header(name: str, size: int = 1) -> JobHeader:
+    copy = Membership(service_id="web", index=0, revision=1, incarnation=1)
     return JobHeader(
         workflow_id=name,
         run_id="r",
@@ -51,6 +53,7 @@ def header(name: str, size: int = 1) -> JobHeader:
         labels={"name": name},
         container=ContainerSpec.model_validate({"image": "apps/x:1"}),
         retry=RetryPolicy(),
+        membership=copy if name == "task/4" else None,
     )
 
 
@@ -153,6 +156,7 @@ def test_lists_go_on_into_the_archive_by_the_same_cursor(store: Store) -> None:
         "after": (Wanted("task", submitted_after=NOW + timedelta(minutes=4)), everything[:2]),
         "before": (Wanted("task", submitted_before=NOW + timedelta(minutes=1)), ["task/0"]),
         "batch": (Wanted("batch"), []),
+        "service": (Wanted("task", service="web"), ["task/4"]),
     }
     for _ in range(2):
         assert {name: names(store, wanted) for name, (wanted, _) in lists.items()} == {
