@@ -145,6 +145,32 @@ CAPACITY_GROUP: dict[str, Example] = {
         },
     },
 }
+QUEUE: dict[str, Example] = {
+    "team": {
+        "summary": "What a team's batch may count on, who may use it",
+        "value": {
+            "guarantee": {"cpu": 40, "memory": "160GiB"},
+            "limit": {"cpu": 200},
+            "weight": 2,
+            "submitters": ["ana", "training-robot"],
+            "owners": ["ana"],
+            "pending_ttl_seconds": 86400,
+            "reason": "the team begins in June",
+        },
+    },
+}
+QUEUE_CHANGES: dict[str, Example] = {
+    "move": {
+        "summary": "A guarantee goes from one queue to its sibling",
+        "value": {
+            "changes": [
+                {"path": "ml/training", "spec": {"guarantee": {"cpu": 20}}, "revision": 3},
+                {"path": "ml/serving", "spec": {"guarantee": {"cpu": 60}}, "revision": 1},
+            ],
+            "reason": "the model is trained",
+        },
+    },
+}
 KILL: dict[str, Example] = {
     "reason": {"summary": "Kept with the thing", "value": {"reason": "started by mistake"}}
 }

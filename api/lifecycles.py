@@ -78,6 +78,8 @@ class Start:
     reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE
     unique: bool = False
     compare: bool = False
+    asked: BaseModel | None = None
+    """What somebody asked for, where ``spec`` is that with what somebody else's rules add."""
     join: BaseModel | None = None
     """What a workflow is told by its signal ``join`` that runs for another request."""
     attributes: TypedSearchAttributes = field(default_factory=lambda: TypedSearchAttributes([]))
@@ -85,7 +87,7 @@ class Start:
     @property
     def fingerprint(self) -> str:
         """Tells equal requests from different ones under the same id."""
-        document = self.spec.model_dump(mode="json")
+        document = (self.asked or self.spec).model_dump(mode="json")
         return hashlib.sha256(canonical_json(document)).hexdigest()
 
 

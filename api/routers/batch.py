@@ -21,6 +21,7 @@ from api.documents import job_document
 from api.examples import JOB_SPEC, KILL
 from api.lifecycles import Start, idempotent_id
 from api.logs import LogRequest, log_response
+from api.queue_rights import PersonDep, admit_job
 from api.routers.containers import IdempotencyKey
 from api.starts import start_and_answer
 from fleetwide.errors import NotFound
@@ -48,18 +49,21 @@ ENDED: dict[OperationStatus, BatchState] = {
 @router.post("", status_code=202)
 async def submit(
     platform: PlatformDep,
+    person: PersonDep,
     response: Response,
     spec: Annotated[BatchJobSpec, Body(openapi_examples=JOB_SPEC)],
     idempotency_key: IdempotencyKey = None,
     wait: WaitQuery = 0,
 ) -> Operation:
     """Run an array of containers as one job."""
+    filled = await run_in_threadpool(admit_job, platform, person, spec)
     await run_in_threadpool(admit, platform, spec.container, spec.capacity_group)
     job_id = idempotent_id(idempotency_key) if idempotency_key else str(ULID()).lower()
     start = Start(
         workflow_type="BatchJob",
         workflow_id=f"batch/{job_id}",
-        spec=spec,
+        spec=filled,
+        asked=spec,
         summary=f"{spec.app}: {spec.size} x {spec.container.image}",
         compare=idempotency_key is not None,
         attributes=attributes.pairs(

@@ -159,10 +159,10 @@ class Inherited:
         spec, path = max(line, key=lambda each: STRICTNESS.index(each[0].hold))
         return spec.hold, path
 
-    def may_submit(self, person: str) -> bool:
-        """Whether the person is among those whom the nearest list names; all are without one."""
+    def submitters(self) -> list[str]:
+        """Who may submit jobs; everybody where it is empty."""
         named = self.nearest("submitters")
-        return named is None or (isinstance(named, list) and person in named)
+        return named if isinstance(named, list) else []
 
     def owners(self) -> list[str]:
         """Who may change the queue: its owners and all above."""

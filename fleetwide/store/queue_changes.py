@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from fleetwide.batch.queues import Specs, children_of, faults
 from fleetwide.errors import Conflict, FieldFault, InvalidInput
 from fleetwide.models.queues import (
+    DEFAULT_QUEUE,
     ROOT,
     QueueChangeSet,
     QueueEdit,
@@ -66,6 +67,17 @@ def refusals(
     return found
 
 
+def stale(session: Session, edits: Sequence[QueueEdit]) -> list[FieldFault]:
+    """Which of them expect another revision than there is."""
+    found = []
+    for edit in edits:
+        try:
+            _expect(edit, session.get(QueueRow, edit.path))
+        except Conflict as fault:
+            found.append(FieldFault(edit.path, fault.message))
+    return found
+
+
 def apply(session: Session, wanted: QueueChangeSet, deed: Deed, *, now: datetime) -> None:
     """Let the queues be as ``wanted`` says, all at once; done before, it does nothing.
 
@@ -100,12 +112,30 @@ def remove(session: Session, path: str, revision: int | None, deed: Deed, *, now
     _one_after_the_other(session, [path])
     queues.get(session, path)
     known = queues.specs(session)
-    _refuse_needed(session, path, known, deed.move_to)
-    if deed.move_to is not None:
+    refuse_needed(session, path)
+    if deed.move_to is None:
+        _refuse_work(session, path)
+    else:
         _move_jobs(session, path, deed.move_to, known)
     edit = QueueEdit(path=path, revision=revision)
     wanted = QueueChangeSet(changes=[edit], by=deed.by, reason=deed.reason)
     apply(session, wanted, deed, now=now)
+
+
+def refuse_needed(session: Session, path: str) -> None:
+    """Refuse to remove a queue that others need.
+
+    Raises:
+        Conflict: it is always there, or others lie below it.
+    """
+    if path in (ROOT, DEFAULT_QUEUE):
+        raise Conflict(f"queue {path} is always there: it cannot be removed")
+    below = children_of(queues.specs(session))[path]
+    if below:
+        raise Conflict(
+            f"queue {path} has {len(below)} queues below it: {', '.join(below[:5])}",
+            hint=f"fleetwide queue tree {path}",
+        )
 
 
 def history(
@@ -152,17 +182,9 @@ def _work_of(session: Session, path: str, what: str) -> list[FieldFault]:
     return [FieldFault(path, f"has {count} jobs that have not ended: it cannot {what}")]
 
 
-def _refuse_needed(session: Session, path: str, known: Specs, move_to: str | None) -> None:
-    below = children_of(known)[path]
-    if below:
-        raise Conflict(
-            f"queue {path} has {len(below)} queues below it: {', '.join(below[:5])}",
-            hint=f"fleetwide queue tree {path}",
-        )
-    if queues.is_needed(path):
-        raise Conflict(f"queue {path} is always there: it cannot be removed")
+def _refuse_work(session: Session, path: str) -> None:
     count = queues.open_jobs(session, path)
-    if count and move_to is None:
+    if count:
         raise Conflict(
             f"queue {path} has {count} jobs that have not ended",
             hint=f"fleetwide queue delete {path} --cancel-jobs, or --move-to QUEUE",

@@ -13,9 +13,9 @@ from fleetwide.batch.queues import Inherited, children_of, near, tree_of
 from fleetwide.batch.scheduling.tree import Tree
 from fleetwide.containers.capacity import Vector
 from fleetwide.containers.placement import Dimension
-from fleetwide.errors import Conflict, Denied, FieldFault, InvalidInput, NotFound
+from fleetwide.errors import Conflict, FieldFault, InvalidInput, NotFound
 from fleetwide.models.containers import JobKind
-from fleetwide.models.queues import DEFAULT_QUEUE, ROOT, Hold, QueueSpec, line_of, short_path
+from fleetwide.models.queues import Hold, QueueSpec, line_of, short_path
 from fleetwide.models.task_states import TaskState
 from fleetwide.store.capacity_groups import HELD
 from fleetwide.store.queue_tables import QueueChangeRow, QueueRow
@@ -61,9 +61,9 @@ def get(session: Session, path: str) -> QueueRow:
     return row
 
 
-def is_needed(path: str) -> bool:
-    """Whether it is one of those that are always there."""
-    return path in (ROOT, DEFAULT_QUEUE)
+def is_within(path: str, other: str) -> bool:
+    """Whether it is the other one, or lies below it."""
+    return other in line_of(path)
 
 
 def spec_of(row: QueueRow) -> QueueSpec:
@@ -113,26 +113,18 @@ def lookup(session: Session, path: str, *, priority: int) -> Inherited:
     return found
 
 
-def admit(session: Session, path: str, *, priority: int, person: str | None) -> Inherited:
-    """What holds for a new job. ``person`` submits it; None for one who may do everything.
+def refuse_drained(session: Session, found: Inherited) -> None:
+    """Let a new job pass.
 
     Raises:
-        InvalidInput: as ``lookup``.
-        Denied: the person is not among those who may submit.
-        Conflict: it takes no jobs now.
+        Conflict: its queue takes none now.
     """
-    found = lookup(session, path, priority=priority)
-    if person is not None and not found.may_submit(person):
-        raise Denied(
-            f"{person or 'somebody without a name'} is not among those who may submit to {path}",
-            hint=f"fleetwide queue show {path}",
-        )
     hold, whose = found.hold()
     if hold is Hold.DRAIN:
         raise Conflict(
-            f"queue {path} takes no jobs: {whose} is on {hold}", hint=_whose_hold(session, whose)
+            f"queue {found.path} takes no jobs: {whose} is on {hold}",
+            hint=_whose_hold(session, whose),
         )
-    return found
 
 
 def settle(session: Session, path: str, *, now: datetime) -> tuple[str, datetime | None]:
