@@ -167,6 +167,7 @@ def _fleet_activities(
         errands.place_errand,
         kept_up.ensure,
         kept_up.change,
+        kept_up.kill_copy,
         kept_up.turn,
         host_pools.next_steps,
         host_pools.launch,
