@@ -32,6 +32,7 @@ from fleetwide.providers.engine import ContainerEngine, ListedContainer
 from fleetwide.providers.held_images import HeldImages
 from fleetwide.providers.image_room import ImageKeeper
 from fleetwide.providers.leases import AttemptLease, Leases
+from fleetwide.providers.metrics_watch import MetricsWatch
 from fleetwide.providers.objects import ObjectStore
 from fleetwide.providers.ticker import Ticker
 from fleetwide.providers.usage_watch import UsageWatch
@@ -111,6 +112,7 @@ class HostActivities:
         )
         self._disks = DiskWatch(host, settings.disk_watch_seconds)
         self._usages = UsageWatch(host)
+        self._endpoints = MetricsWatch()
         self._flushes = Ticker("log flush", Attempt.flush_log, threads=FLUSH_THREADS)
 
     @activity.defn(name="hosts.describe")
@@ -146,6 +148,7 @@ class HostActivities:
             self._flushes.watching(attempt),
             self._disks.watching(attempt),
             self._usages.watching(attempt),
+            self._endpoints.watching(attempt),
         ):
             if lease is not None:
                 lease.take()
@@ -218,6 +221,7 @@ class HostActivities:
                     "images": held,
                     "collected": collected,
                     "usages": self._usages.usages(),
+                    "endpoints": self._endpoints.endpoints(),
                     "pressure": pressure,
                 }
                 activity.heartbeat(report.model_copy(update=more))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -10,7 +10,6 @@ import structlog
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from fleetwide.models.metrics import PUSHED_BY_HOSTS
 from fleetwide.models.scaling import HoldCode, LastAction
 from fleetwide.models.service_moves import ServiceScale
 from fleetwide.services.scaling import Decision, Hold, decide
@@ -60,7 +59,7 @@ class _Case:
 
 
 class Scaler:
-    """Scales the services that have policies; ``usages`` learns whose copies are to be measured."""
+    """Scales the services that have policies; ``usages`` learns which figures it goes by."""
 
     def __init__(self, store: Store, client: Client, usages: UsageNotes) -> None:
         self.store = store
@@ -81,8 +80,7 @@ class Scaler:
         with self.store.read() as session:
             services = scaling.listing(session)
         self._scaled = [one.service_id for one in services]
-        measured = {one.service_id: one.metrics & PUSHED_BY_HOSTS for one in services}
-        self.usages.wanted = {name: metrics for name, metrics in measured.items() if metrics}
+        self.usages.wanted = {one.service_id: one.metrics for one in services}
         decided = [self._decided(service) for service in services]
         return [one for one in decided if one is not None]
 
@@ -98,12 +96,13 @@ class Scaler:
         """By the newest samples alone where these say enough, which they mostly do."""
         now, desired = datetime.now(UTC), service.bounds.desired
         actions = noticed(service.last_actions, service.seen_desired, desired, now)
+        bounds = replace(service.bounds, faults=self.usages.faults(service.service_id))
         with self.store.read() as session:
 
             def by(span: timedelta) -> Decision | Hold:
                 since = now - span - LEEWAY
                 samples = metrics.samples_of(session, service.service_id, service.metrics, since)
-                return decide(service.policies, service.bounds, samples, actions, now)
+                return decide(service.policies, bounds, samples, actions, now)
 
             found = by(service.recent)
             if any(one.code in _NEED_MORE for one in found.verdicts):

@@ -43,7 +43,7 @@ class BatchJobSpec(Spec):
 
     @model_validator(mode="after")
     def _limit_is_there(self) -> Self:
-        self.container.check_limit()
+        self.container.check_no_copy()
         self.container.disconnect.check_reconcile()
         return self
 

@@ -17,6 +17,7 @@ from fleetwide.models.isolation import Security
 from fleetwide.models.labels import Labels
 from fleetwide.models.launching import Env, ImageReference, Words
 from fleetwide.models.membership import Membership
+from fleetwide.models.metrics_endpoint import MetricsEndpoint
 from fleetwide.models.placement import Constraints
 from fleetwide.models.resources import Resources
 from fleetwide.models.retries import Lineage, RetryPolicy
@@ -81,6 +82,8 @@ class ContainerSpec(Spec):
     """Room for files; they count to ``resources.disk``."""
     mounts: Mounts = []
     health: ContainerHealth | None = None
+    metrics_endpoint: MetricsEndpoint | None = None
+    """Where a copy of a service tells figures that the service is scaled by."""
     secrets: Secrets = {}
     extra_containers: ExtraContainers = []
     """Share the network and, all together with this one, the resources."""
@@ -90,14 +93,19 @@ class ContainerSpec(Spec):
         """Whether it needs more than its own container: others, volumes, secrets."""
         return bool(self.volumes or self.secrets or self.extra_containers)
 
-    def check_limit(self) -> None:
-        """Raises ``ValueError`` without a runtime limit, which only copies of services may be."""
+    def check_no_copy(self) -> None:
+        """Raises ``ValueError`` where it is as only copies of services may be."""
         if self.runtime_limit_seconds is None:
             raise ValueError("container.runtime_limit_seconds: only copies of services have none")
+        if self.metrics_endpoint is not None:
+            raise ValueError("container.metrics_endpoint: only copies of services are scaled by it")
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        check_parts(self, has_network=self.network is not Network.NONE)
+        has_network = self.network is not Network.NONE
+        check_parts(self, has_network=has_network)
+        if self.metrics_endpoint is not None and not has_network:
+            raise ValueError("metrics_endpoint needs a network; this has none")
         return self
 
     @model_validator(mode="after")
@@ -140,7 +148,7 @@ class ContainerTaskSpec(Spec):
     @model_validator(mode="after")
     def _limit_is_there(self) -> Self:
         if self.membership is None:
-            self.container.check_limit()
+            self.container.check_no_copy()
         else:
             self.container.disconnect.check_reconcile()
         return self

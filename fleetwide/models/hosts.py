@@ -11,6 +11,7 @@ from fleetwide.models.extra_containers import ExtraProgress
 from fleetwide.models.health import HealthReport
 from fleetwide.models.image_room import ImageCollection
 from fleetwide.models.metrics import CopyUsage
+from fleetwide.models.metrics_endpoint import CopyMetrics
 from fleetwide.models.resources import HostPort
 from fleetwide.models.task_states import EndReason, TaskState
 from fleetwide.models.texts import Line
@@ -74,6 +75,8 @@ class HostReport(Record):
     """Why it should get no new work for now, in words; empty where nothing presses."""
     usages: list[CopyUsage] = []
     """What copies of services took when they were measured last."""
+    endpoints: list[CopyMetrics] = []
+    """What was read last at the metrics endpoints of copies of services."""
 
 
 class HostState(StrEnum):

@@ -68,6 +68,8 @@ class Attempt:
     ) -> None:
         self.run = run
         self.name = run.key.container_name()
+        self.address: str | None = None
+        """Where this host reaches its running container, if anybody here asks it something."""
         self._host = host
         self._store = store
         self._may_start = may_start
@@ -228,15 +230,25 @@ class Attempt:
         """Start those that come after the main container, and ask it whether it is well."""
         if self._company is not None:
             self._company.start(Start.WITH, self._fetcher, self._is_wanted)
-        check = self.run.container.health
-        if check is None or not isinstance(self._host, ContainerHost):
+        if not isinstance(self._host, ContainerHost):
             return
-        address = self._company.address if self._company else None
-        if check.needs_address and address is None:
-            address = address_of(self._host, container, self.run.container.network)
-        probe = probe_for(self._host, container, check, address, self._secrets())
+        self.address = self._address(self._host, container)
+        check = self.run.container.health
+        if check is None:
+            return
+        probe = probe_for(self._host, container, check, self.address, self._secrets())
         age = boot_time() - self._began
         self._health = HealthWatch(check, probe, age, self._unhealthy)
+
+    def _address(self, host: ContainerHost, container: str) -> str | None:
+        """Looked for only where the container is asked something through its network."""
+        spec = self.run.container
+        if self._company is not None and self._company.address is not None:
+            return self._company.address
+        checked = spec.health is not None and spec.health.needs_address
+        if not checked and spec.metrics_endpoint is None:
+            return None
+        return address_of(host, container, spec.network)
 
     def _unhealthy(self, why: str) -> None:
         self.end(EndReason.UNHEALTHY, why)

@@ -5,7 +5,7 @@ against it, and to the most that any of them wants. What nobody has figures of i
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -87,10 +87,28 @@ def _stand(
 ) -> Stand:
     history = History(samples, now, policy.period_seconds)
     case = Case(policy, service, history, last_actions, now)
-    if policy.step_scaling is not None:
-        return step_scaling.judge(case, policy.step_scaling)
-    assert policy.target_tracking is not None
-    return target_tracking.judge(case, policy.target_tracking)
+    return _with_faults(_judged(case), service.faults_of(policy.metric))
+
+
+def _judged(case: Case) -> Stand:
+    if case.policy.step_scaling is not None:
+        return step_scaling.judge(case, case.policy.step_scaling)
+    assert case.policy.target_tracking is not None
+    return target_tracking.judge(case, case.policy.target_tracking)
+
+
+def _with_faults(stand: Stand, faults: Mapping[str, str]) -> Stand:
+    """Say, too, that figures are missing, and why."""
+    if not faults:
+        return stand
+    task, why = min(faults.items())
+    whose = task if len(faults) == 1 else f"{len(faults)} copies, such as {task}"
+    verdict = stand.verdict
+    more = {
+        "sentence": f"{verdict.sentence}; nothing new from the endpoint of {whose}: {why}",
+        "numbers": {**verdict.numbers, "faults": float(len(faults))},
+    }
+    return Stand(stand.stance, verdict.model_copy(update=more))
 
 
 def _most(stands: Sequence[Stand], *stances: Stance) -> PolicyVerdict | None:

@@ -1,7 +1,7 @@
 """What one policy says: how many copies it wants, or why it has no say."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
@@ -21,6 +21,13 @@ class Scalable:
     may_shrink: bool = True
     live: frozenset[str] | None = None
     """Task ids of the copies that are not over; None: all that tell something count."""
+    faults: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Why endpoints of copies have no figure: by metric and task."""
+
+    def faults_of(self, metric: str) -> dict[str, str]:
+        """Those of the copies that are not over, by task."""
+        known = self.faults.get(metric, {})
+        return {task: why for task, why in known.items() if self.live is None or task in self.live}
 
 
 class Stance(Enum):

@@ -14,8 +14,6 @@ from fleetwide.models.metrics import (
     MAX_AHEAD,
     MAX_SAMPLES,
     SHOWN,
-    CopyUsage,
-    Metric,
     MetricBatch,
     MetricDocument,
     MetricSample,
@@ -68,25 +66,18 @@ def push(session: Session, batch: MetricBatch, *, now: datetime) -> MetricsTaken
     )
 
 
-def add_usage(
-    session: Session,
-    host_id: str,
-    usages: Iterable[CopyUsage],
-    wanted: Mapping[str, frozenset[str]],
-) -> None:
-    """Keep the ``wanted`` metrics of what a host measured; told again, nothing changes."""
+def add_told(session: Session, source: str, told: Iterable[tuple[str, Sample]]) -> None:
+    """Keep what one source told of services; told again, nothing changes."""
     rows = [
         {
-            "service_id": usage.service_id,
-            "moment": _moment(usage.at),
-            "name": name.value,
-            "task_id": usage.task_id,
-            "source": f"host/{host_id}",
-            "value": value,
+            "service_id": service_id,
+            "moment": _moment(sample.at),
+            "name": sample.metric,
+            "task_id": sample.task_id,
+            "source": source,
+            "value": sample.value,
         }
-        for usage in usages
-        for name, value in ((Metric.CPU, usage.cpu), (Metric.MEMORY, usage.memory))
-        if name in wanted[usage.service_id]
+        for service_id, sample in told
     ]
     if rows:
         _KEEP_FIRST.run(session, rows)

@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 from fleetwide.errors import InvalidInput, NotFound
 from fleetwide.models.hosts import HostReport
 from fleetwide.models.metrics import CopyUsage, MetricBatch
+from fleetwide.models.metrics_endpoint import CopyMetrics
 from fleetwide.models.scaling import HoldCode, ScalingStatus
 from fleetwide.models.service_moves import DeployRequest, ServiceScale
 from fleetwide.models.services import ContainerServiceSpec
@@ -257,6 +258,55 @@ async def test_hosts_figures_are_kept_once_and_only_of_services_that_scale_by_th
         session.add(copy)
     await scaler.scale_services()
     assert told(store).desired == 2
+
+
+async def test_what_endpoints_tell_is_kept_once_and_what_they_do_not_is_said(store: Store) -> None:
+    keep(store, "web", {**QUEUE, "metric": "requests"}, desired=2)
+    usages = Watcher(store, cast("Client", None)).usages
+    services = Services(store)
+    scaler = Scaler(store, cast("Client", services), usages)
+    now = datetime.now(UTC)
+    with store.write() as session:
+        for index in range(2):
+            task_id = f"web.{index}.1"
+            copy = {"index": index, "task_id": task_id, "created_at": now}
+            session.add(ServiceCopyRow(service_id="web", incarnation=1, revision=1, **copy))
+    await scaler.scale_services()
+
+    def hear(*told: CopyMetrics, host: str = "h1") -> None:
+        with store.write() as session:
+            usages.note(session, HostReport(host_id=host, endpoints=list(told)))
+
+    def copy(index: int, at: datetime = now, **more: Any) -> CopyMetrics:
+        return CopyMetrics(task_id=f"web.{index}.1", service_id="web", at=at, **more)
+
+    def rows() -> list[tuple[str, str, float]]:
+        with store.read() as session:
+            found = session.exec(select(MetricSampleRow)).all()
+        return [(row.name, row.task_id, row.value) for row in found]
+
+    refused = {"requests": "GET :9100/metrics: Connection refused"}
+    hear(copy(0, faults=refused), copy(1, faults=refused))
+    await scaler.scale_services()
+    assert told(store).code is HoldCode.NO_SAMPLES
+    assert told(store).sentence == (
+        "queue: there are no samples of requests; nothing new from the endpoint of 2 copies, "
+        "such as web.0.1: GET :9100/metrics: Connection refused"
+    )
+    nonsense = {"requests": 1e300, "cpu": 5.0, "other": 1.0}
+    hear(copy(0, values=nonsense), copy(1, at=now + timedelta(hours=1), values={"requests": 4}))
+    assert rows() == []
+    await scaler.scale_services()
+    assert "web.1.1: the clock of its host is 36" in told(store).sentence
+    good = copy(0, at=now + timedelta(milliseconds=1), values={"requests": 10.0, "cpu": 3.0})
+    for _ in range(2):
+        hear(good, copy(1, at=good.at, faults=refused))
+    assert rows() == [("requests", "web.0.1", 10)]
+    await scaler.scale_services()
+    assert told(store).code is HoldCode.ON_TARGET
+    assert "web.1.1: GET :9100" in told(store).sentence
+    assert told(store).numbers["faults"] == 1
+    assert services.asked == []
 
 
 def _spec(*policies: dict[str, Any], desired: int, most: int) -> ContainerServiceSpec:
