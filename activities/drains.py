@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
@@ -18,6 +18,12 @@ from fleetwide.store.tables import HostRow
 
 HEARD_WITHIN = EXPIRES - timedelta(seconds=30)
 """Whoever hears the gate's word later leaves it, before what it took is given back."""
+# Total over OF_HOSTS (a test asserts it).
+DOING: Mapping[Cause, str] = {
+    Cause.DRAIN: "drained",
+    Cause.ROTATION: "replaced",
+    Cause.DEFRAGMENTATION: "emptied for denser packing",
+}
 
 
 async def drain_step(store: Store, client: Client, step: DrainStep) -> DrainProgress:
@@ -72,7 +78,7 @@ def _ask(
     with store.write() as session:
         now = clock.now(session)
         demand = Demand(
-            cause=Cause.DRAIN,
+            cause=request.cause,
             by=request.by,
             now=now,
             reason=request.reason,
@@ -86,13 +92,14 @@ async def _tell(
     store: Store, client: Client, step: DrainStep, granted: Sequence[Disturbed], now: datetime
 ) -> None:
     """Tell those that were let go; what nobody could be told is given back."""
-    message = f"host {step.host_id} is drained: {step.request.reason}"
+    cause = step.request.cause
+    message = f"host {step.host_id} is {DOING[cause]}: {step.request.reason}"
     told = await asyncio.gather(
         *(
             evict(
                 client,
                 one,
-                eviction_of(one, Cause.DRAIN, message, not_after=now + HEARD_WITHIN),
+                eviction_of(one, cause, message, not_after=now + HEARD_WITHIN),
                 forced=step.forced,
             )
             for one in granted

@@ -235,11 +235,15 @@ class Host:
 
     async def _drain(self, request: DrainRequest) -> None:
         try:
-            if await drained(self.host_id, request, self._progressed):
+            empty = await drained(self.host_id, request, self._progressed)
+            if not empty:
+                self.message = f"the drain gave up after {request.deadline_seconds:g} s"
+            if request.takes_work_again:
+                async with self.moving:
+                    await self._change(HostState.ACTIVE, request.back(empty=empty))
+            elif empty:
                 async with self.moving:
                     await self._change(HostState.REMOVABLE, request)
-            else:
-                self.message = f"the drain gave up after {request.deadline_seconds:g} s"
         finally:
             self.draining = None
             self._show()
@@ -268,6 +272,7 @@ class Host:
     async def cordon(self, move: HostMove) -> HostStatus:
         async with self.moving:
             self._may_be_cordoned(move)
+            await self._stop_draining()
             return await self._change(HostState.INACTIVE, move)
 
     @workflow.update(description="Take work again; ends a drain")
@@ -327,7 +332,13 @@ class Host:
 
     @cordon.validator
     def _may_be_cordoned(self, move: HostMove) -> None:  # noqa: ARG002
-        self._refuse(HostState.INACTIVE)
+        if not self._is_defragmented():
+            self._refuse(HostState.INACTIVE)
+
+    def _is_defragmented(self) -> bool:
+        """Whether it is being emptied to take work again: whoever wants more of it comes first."""
+        request = self.drain_request
+        return self.draining is not None and request is not None and request.takes_work_again
 
     @uncordon.validator
     def _may_be_uncordoned(self, move: HostMove) -> None:  # noqa: ARG002
@@ -345,6 +356,8 @@ class Host:
         if self.draining is None or self.drain_request is None:
             return
         left = (self.drain_ends - workflow.now()).total_seconds()
+        if self._is_defragmented() and not request.takes_work_again:
+            return
         if not is_sooner(request, self.drain_request, left):
             raise _conflict(
                 "the host is being drained already: only a sooner deadline changes that, which "

@@ -13,15 +13,17 @@ class Cause(StrEnum):
     """Why the platform wants a running attempt away from its host."""
 
     DRAIN = "drain"
-    """Its host is being emptied: by a person, a pool that shrinks, a new image of the host."""
+    """Its host is being emptied: by a person, or a pool that shrinks."""
     ROTATION = "rotation"
-    """Its host gets another operating system."""
+    """Its host is being replaced: it is old, or there is a new image."""
     PREEMPTION = "preemption"
     """Work that comes before it needs the place."""
     DEFRAGMENTATION = "defragmentation"
     """Work is being packed more densely."""
 
 
+OF_HOSTS = frozenset({Cause.DRAIN, Cause.ROTATION, Cause.DEFRAGMENTATION})
+"""What a whole host is emptied for: such a wish holds until the host takes work again."""
 # Total over Cause (a test asserts it).
 END_OF: Mapping[Cause, EndReason] = {
     Cause.DRAIN: EndReason.HOST_DRAINING,

@@ -4,10 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fleetwide.models.base import Record, Spec, Timestamp
-from fleetwide.models.disturbances import RefusalCode
+from fleetwide.models.disturbances import OF_HOSTS, Cause, RefusalCode
 from fleetwide.models.hosts import HostState
 from fleetwide.models.texts import Line, Prose
 
@@ -47,6 +47,25 @@ class DrainRequest(HostMove):
     """After this the drain gives up, or goes on by force."""
     force: bool = False
     """At the deadline, end all that is left at once, whatever would hold it back."""
+    cause: Cause = Cause.DRAIN
+    """What the host is emptied for. After a ``defragmentation`` it takes work again."""
+
+    @property
+    def takes_work_again(self) -> bool:
+        """Whether the host takes work again afterwards, empty or not."""
+        return self.cause is Cause.DEFRAGMENTATION
+
+    def back(self, *, empty: bool) -> HostMove:
+        """What is wanted of such a host afterwards."""
+        gave_up = f"it could not be emptied in {self.deadline_seconds:g} s"
+        return HostMove(by=self.by, reason="it is empty" if empty else gave_up)
+
+    @field_validator("cause")
+    @classmethod
+    def _of_a_host(cls, cause: Cause) -> Cause:
+        if cause not in OF_HOSTS:
+            raise ValueError(f"must be one of {', '.join(sorted(OF_HOSTS))}")
+        return cause
 
 
 def is_sooner(asked: DrainRequest, running: DrainRequest, left_seconds: float) -> bool:

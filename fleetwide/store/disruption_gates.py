@@ -15,7 +15,7 @@ from fleetwide.containers.disruption_gate import JobGate, Member
 from fleetwide.containers.disruptions import default_budget, is_healthy
 from fleetwide.models.containers import JobKind
 from fleetwide.models.disruptions import DisruptionBudget, HealthProvider
-from fleetwide.models.disturbances import Cause
+from fleetwide.models.disturbances import OF_HOSTS, Cause
 from fleetwide.models.retries import Lineage
 from fleetwide.store import children, disruption_jobs
 from fleetwide.store.among import among
@@ -30,7 +30,6 @@ COUNTS = timedelta(hours=2)
 """Longer than any interval of a rate with its buckets."""
 FORGOTTEN = timedelta(minutes=20)
 """A wish that nobody repeats for so long is over. A host that is to be emptied stays so."""
-OF_HOSTS = frozenset({Cause.DRAIN, Cause.ROTATION})
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from fleetwide.containers.disruption_rates import Tokens, rate_of, still_used
 from fleetwide.containers.disruption_windows import opens_at
 from fleetwide.containers.disruptions import min_healthy, quota
 from fleetwide.errors import NotFound
-from fleetwide.models.disturbances import Cause, Refusal, RefusalCode
+from fleetwide.models.disturbances import OF_HOSTS, Cause, Refusal, RefusalCode
 from fleetwide.models.relocation_documents import DisruptionDocument, RelocationDocument
 from fleetwide.models.task_states import TaskState
-from fleetwide.store.disruption_gates import FORGOTTEN, OF_HOSTS, Gates, is_forgotten, load
+from fleetwide.store.disruption_gates import FORGOTTEN, Gates, is_forgotten, load
 from fleetwide.store.disruption_tables import DisruptionQuotaRow, DisruptionRow, RelocationRow
 from fleetwide.store.disruptions import QUOTA, system_quota
 from fleetwide.store.tables import AttemptRow, JobRow

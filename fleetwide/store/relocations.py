@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlmodel import Session, col, delete, exists
 
-from fleetwide.models.disturbances import Disturbed, Refusal
+from fleetwide.models.disturbances import OF_HOSTS, Disturbed, Refusal
 from fleetwide.models.task_states import TaskState
 from fleetwide.store import events
 from fleetwide.store.among import among
-from fleetwide.store.disruption_gates import OF_HOSTS, Demand, Gates, is_forgotten
+from fleetwide.store.disruption_gates import Demand, Gates, is_forgotten
 from fleetwide.store.disruption_tables import RelocationRow
 from fleetwide.store.tables import AttemptRow
 
