@@ -6,21 +6,25 @@ from datetime import UTC, datetime
 from sqlmodel import Session
 
 from fleetwide.containers.placement import Offer
+from fleetwide.containers.pool_rotation import outdated
 from fleetwide.containers.pools import (
     PoolView,
     can_start,
     missing,
     next_steps,
+    next_to_replace,
     offered,
-    outdated,
     pause_left,
+    to_replace,
 )
 from fleetwide.errors import InvalidInput, NotFound
 from fleetwide.models.pools import HostPoolSpec, Machine, PoolSteps, PoolTurn
 from fleetwide.providers.machines import MachineProvider
-from fleetwide.store import pool_offers, pool_views, pools
+from fleetwide.store import pool_offers, pool_rotation, pool_views, pools
 from fleetwide.store.pool_tables import HostPoolRow
 from fleetwide.store.session import Store
+
+BY = "host pool"
 
 
 def look(store: Store, provider: MachineProvider, turn: PoolTurn) -> PoolSteps:
@@ -45,11 +49,12 @@ def look(store: Store, provider: MachineProvider, turn: PoolTurn) -> PoolSteps:
             view = pool_views.with_work(session, view, offers)
     with store.write() as session:
         _note(session, view, offers, faults)
+        _note_rotation(session, view)
     return PoolSteps(
         steps=next_steps(view),
         image=view.image,
         machines=len(view.machines),
-        refreshed=turn.refreshing and not outdated(view),
+        refreshed=turn.refreshing and not outdated(view.machines, view.image),
     )
 
 
@@ -109,6 +114,14 @@ def _note(session: Session, view: PoolView, offers: Sequence[Offer], faults: lis
     if message or not missing(view):
         # What a launch was refused for stays told until there are as many as desired.
         pools.note(session, spec.name, message, now=view.now)
+
+
+def _note_rotation(session: Session, view: PoolView) -> None:
+    """Tell which machines are to be replaced, and ahead of it whoever runs on the next ones."""
+    pool_rotation.note(session, view.spec.name, to_replace(view).due)
+    for why, machines in next_to_replace(view).items():
+        reason = f"{view.spec.name}: {why}"
+        pool_rotation.announce(session, machines, by=BY, reason=reason)
 
 
 def _paused(view: PoolView) -> list[str]:

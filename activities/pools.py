@@ -14,7 +14,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.pool_looks import look
+from activities.pool_looks import BY, look
 from fleetwide.errors import ErrorCode, FleetwideError
 from fleetwide.models.host_moves import MAX_DRAIN_SECONDS, DrainRequest, HostRemoval
 from fleetwide.models.pools import (
@@ -42,7 +42,6 @@ BEAT_SECONDS = 1.0
 STILL_SECONDS = 300.0
 DELETION_SECONDS = 600.0
 """So long budgets may hold up the end of a pool; a smaller or newer one they may for days."""
-BY = "host pool"
 SILENT_SECONDS = 120.0
 """A host whose machine is off is silent by then: its watch misses its heartbeats."""
 AGAIN_SECONDS = 2.0
@@ -112,6 +111,7 @@ class PoolActivities:
             reason=f"{request.pool}: {request.reason}",
             deadline_seconds=DELETION_SECONDS if request.hurry else MAX_DRAIN_SECONDS,
             force=True,
+            cause=request.cause,
         )
         for machine in request.machines:
             await _ask(machine, "drain", wanted)

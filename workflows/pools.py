@@ -184,6 +184,7 @@ class HostPool:
                         machines=step.machines,
                         reason=step.sentence,
                         hurry=step.hurry,
+                        cause=step.cause,
                     ),
                     start_to_close_timeout=BOOKING_TIMEOUT * 2,
                     retry_policy=PERSISTENT,

@@ -1,5 +1,6 @@
 """Host pools: machines that come and go with the work."""
 
+from collections import Counter
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Response
@@ -14,7 +15,11 @@ from api.links import operation_page
 from api.starts import answer, start_and_answer
 from fleetwide.models.base import NAME_PATTERN
 from fleetwide.models.documents import Operation, Page
-from fleetwide.models.pool_documents import PoolDocument, PoolMachineDocument
+from fleetwide.models.pool_documents import (
+    PoolDocument,
+    PoolMachineDocument,
+    PoolRotationDocument,
+)
 from fleetwide.models.pools import (
     END_SENTENCE,
     HostPoolSpec,
@@ -28,6 +33,8 @@ from fleetwide.store.pools import ListedMachine
 
 router = APIRouter(prefix="/v1/pools", tags=["containers"])
 
+MOST_REASONS = 3
+MOST_NAMED = 5
 PoolName = Annotated[str, Path(pattern=NAME_PATTERN)]
 
 
@@ -120,10 +127,26 @@ def _document(row: HostPoolRow, machines: list[ListedMachine]) -> PoolDocument:
         draining=sum(one.row.draining for one in live),
         failures=row.failures,
         quiet_since=row.quiet_since,
+        rotation=_rotation(live),
         created_at=row.created_at,
         updated_at=row.updated_at,
         machines=[_machine(one) for one in machines],
         links={"self": page, "operation": operation_page(row.workflow_id)},
+    )
+
+
+def _rotation(live: list[ListedMachine]) -> PoolRotationDocument | None:
+    due = [one.row for one in live if one.row.rotates]
+    leaving = [row.machine_id for row in due if row.draining]
+    if not due:
+        return None
+    reasons = Counter(row.rotates for row in due).most_common()
+    whys = "; ".join(f"{count} as {why}" for why, count in reasons[:MOST_REASONS])
+    doing = f"emptying {', '.join(leaving[:MOST_NAMED])}" if leaving else "none is emptied yet"
+    return PoolRotationDocument(
+        due=len(due),
+        leaving=len(leaving),
+        sentence=f"{len(due)} of {len(live)} are to be replaced ({whys}): {doing}",
     )
 
 
@@ -136,6 +159,7 @@ def _machine(one: ListedMachine) -> PoolMachineDocument:
         image=row.image,
         host_state=one.host_state,
         draining=row.draining,
+        rotates=row.rotates,
         launched_at=row.launched_at,
         joined_at=row.joined_at,
         ended_at=row.ended_at,

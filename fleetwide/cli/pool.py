@@ -48,6 +48,7 @@ MACHINES = (
     Column[PoolMachineDocument]("STARTED", lambda item: item.launched_at),
     Column[PoolMachineDocument]("ENDED", lambda item: item.ended_at),
     Column[PoolMachineDocument]("WHY", lambda item: item.end),
+    Column[PoolMachineDocument]("REPLACED AS", lambda item: item.rotates or None),
 )
 
 Name = Annotated[str, typer.Argument(help="The pool's name.")]
@@ -117,8 +118,20 @@ def _show(pool: PoolDocument, style: Format) -> None:
         ("types", ", ".join(one.name for one in spec.types)),
         ("image", pool.image or None),
         ("scales", "with waiting work" if spec.scale else "by hand alone"),
+        ("rotates", _rule(spec)),
+        ("to replace", pool.rotation.sentence if pool.rotation else None),
         ("quiet since", pool.quiet_since),
         ("created", pool.created_at),
     )
     section = Section("machines", output.table_lines(pool.machines, MACHINES))
     output.record(pool, Card(pool.name, rows, [section] if pool.machines else ()), style)
+
+
+def _rule(spec: HostPoolSpec) -> str:
+    """When the pool replaces machines by itself, in one line."""
+    rule = spec.rotation
+    if rule is None:
+        return "by hand alone"
+    older = f"older than {rule.max_age_seconds} s" if rule.max_age_seconds else ""
+    what = " or ".join(one for one in (older, "of an older image" * rule.old_images) if one)
+    return f"what is {what}, {rule.max_rotating} at a time"

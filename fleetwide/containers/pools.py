@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from fleetwide.containers.pool_rotation import Replacing, replacing
+from fleetwide.models.disturbances import Cause
 from fleetwide.models.hosts import TAKES_WORK, HostState
 from fleetwide.models.pools import (
     HostPoolSpec,
@@ -106,9 +108,24 @@ def can_start(view: PoolView) -> bool:
     return some_left and not imageless and pause_left(view) == timedelta()
 
 
-def outdated(view: PoolView) -> list[PoolMachine]:
-    """Machines that were started from another image than new ones are."""
-    return [one for one in view.machines if view.image and one.machine.image != view.image]
+def to_replace(view: PoolView) -> Replacing:
+    """Which machines a refresh or the pool's rotation is for."""
+    return replacing(
+        view.spec,
+        view.machines,
+        image=view.image,
+        now=view.now,
+        refreshing=view.refreshing,
+    )
+
+
+def next_to_replace(view: PoolView) -> dict[str, list[str]]:
+    """Machines that are replaced once those before them are: by the reason."""
+    due, found = to_replace(view), dict[str, list[str]]()
+    serving = [one for one in view.machines if _serves(one) and _joined(one)]
+    for one in [] if view.deleting else due.first(serving, due.most):
+        found.setdefault(due.due[one.machine.id], []).append(one.machine.id)
+    return found
 
 
 def _serves(one: PoolMachine) -> bool:
@@ -165,11 +182,10 @@ def _grown(view: PoolView, serving: list[PoolMachine]) -> PoolStep | None:
 
 
 def _target(view: PoolView, serving: list[PoolMachine]) -> int:
-    """How many should serve: one more than desired while a refresh has room for it."""
-    desired = view.spec.desired
-    stale = {one.machine.id for one in outdated(view)}
-    old = any(one.machine.id in stale for one in serving)
-    return desired + 1 if view.refreshing and old and desired < view.spec.max else desired
+    """How many should serve: more than desired while some are replaced, and there is room."""
+    due, desired = to_replace(view), view.spec.desired
+    old = due.first(serving, due.most)
+    return max(desired, min(desired + len(old), view.spec.max))
 
 
 def _launches(view: PoolView, lacks: int) -> list[PoolStep]:
@@ -198,8 +214,8 @@ def _by_type(view: PoolView, lacks: int) -> dict[str, int]:
 
 def _surplus(view: PoolView, serving: list[PoolMachine], count: int) -> list[PoolStep]:
     """More machines than are desired: those go that cost the least."""
-    stale = {one.machine.id for one in outdated(view)} if view.refreshing else set[str]()
-    if view.refreshing and any(not _joined(one) for one in serving):
+    stale = to_replace(view).due
+    if any(one.machine.id in stale for one in serving) and not all(map(_joined, serving)):
         return []  # the new ones come first
     cheap = {machine: number for number, machine in enumerate(view.empties)}
     order = sorted(
@@ -212,14 +228,14 @@ def _surplus(view: PoolView, serving: list[PoolMachine], count: int) -> list[Poo
             one.machine.launched_at,
         ),
     )
-    why = "a newer image is there" if stale else f"{view.spec.desired} machines are desired"
+    why = f"{view.spec.desired} machines are desired"
     return _leave(order[:count], why, PoolEnd.SURPLUS)
 
 
 def _shrunk(view: PoolView, serving: list[PoolMachine]) -> list[PoolStep]:
     """One machine less, when nothing waited for long and its tasks have room elsewhere."""
     spec, quiet = view.spec, view.quiet_since
-    if not spec.scale or quiet is None or len(serving) <= spec.min or view.refreshing:
+    if not spec.scale or quiet is None or len(serving) <= spec.min or to_replace(view).due:
         return []
     if view.now - quiet < timedelta(seconds=spec.empty_after_seconds):
         return []
@@ -232,16 +248,18 @@ def _shrunk(view: PoolView, serving: list[PoolMachine]) -> list[PoolStep]:
 
 
 def _replaced(view: PoolView, serving: list[PoolMachine]) -> list[PoolStep]:
-    """The next old machine of a refresh: a new one is there for it, or the pool may not grow."""
-    stale = {one.machine.id for one in outdated(view)}
-    old = [one for one in serving if one.machine.id in stale]
-    busy = any(one.draining or not _joined(one) for one in view.machines)
-    if not view.refreshing or not old or busy:
-        return []
-    if len(serving) <= view.spec.desired < view.spec.max:
-        return []
-    chosen = min(old, key=lambda one: (one.tasks, one.machine.launched_at, one.machine.id))
-    return _leave([chosen], "a newer image is there", PoolEnd.SURPLUS)
+    """The next ones of a refresh or rotation: new ones are there for them, or none can be."""
+    due, spec = to_replace(view), view.spec
+    joined = [one for one in serving if _joined(one)]
+    room = due.most - sum(one.draining or not _joined(one) for one in view.machines)
+    if spec.desired < spec.max:
+        room = min(room, len(joined) - spec.desired)
+    return [_replace(one, due.due[one.machine.id]) for one in due.first(joined, room)]
+
+
+def _replace(one: PoolMachine, why: str) -> PoolStep:
+    machine = [one.machine.id]
+    return PoolStep(kind=PoolStepKind.DRAIN, sentence=why, machines=machine, cause=Cause.ROTATION)
 
 
 def _joined(one: PoolMachine) -> bool:

@@ -15,12 +15,24 @@ class PoolMachineDocument(Record):
     host_state: str | None = None
     """None until it joined the fleet."""
     draining: bool = False
+    rotates: str = ""
+    """Why its pool is to replace it, is replacing it, or did."""
     launched_at: Timestamp
     joined_at: Timestamp | None = None
     ended_at: Timestamp | None = None
     end: str | None = None
     """Why it ended: a code, such as ``neverRegistered``."""
     end_sentence: str = ""
+
+
+class PoolRotationDocument(Record):
+    """How far a refresh or rotation is."""
+
+    due: int
+    """Machines that are to be replaced; those that are being emptied for it are among them."""
+    leaving: int
+    """Those that are being emptied for it now."""
+    sentence: str
 
 
 class PoolDocument(Record):
@@ -41,6 +53,8 @@ class PoolDocument(Record):
     """Machines in a row that never joined the fleet."""
     quiet_since: Timestamp | None = None
     """Since when no work has waited for a host."""
+    rotation: PoolRotationDocument | None = None
+    """While machines are to be replaced."""
     created_at: Timestamp
     updated_at: Timestamp
     machines: list[PoolMachineDocument] = []

@@ -9,12 +9,14 @@ from pydantic import Field, model_validator
 from fleetwide.models.bakery import BASE_PATTERN
 from fleetwide.models.base import Cpu, Memory, Name, Record, Spec, Timestamp
 from fleetwide.models.baseos import Region
+from fleetwide.models.disturbances import Cause
 from fleetwide.models.hosts import HostState
 from fleetwide.models.texts import Line, Prose
 
 MAX_MACHINES = 5000
 MAX_TYPES = 20
 MAX_LABELS = 256
+MAX_AGE_SECONDS = 10 * 365 * 86_400
 POOL_LABEL = "pool"
 """The label by which a host says which pool it belongs to."""
 POOL_TAG = "fleetwide:pool"
@@ -71,6 +73,23 @@ class Ec2Launch(Spec):
     spot: bool = False
 
 
+class HostRotation(Spec):
+    """A refresh that begins by itself: hosts that are due are replaced, emptied and ended."""
+
+    max_age_seconds: Annotated[int, Field(ge=600, le=MAX_AGE_SECONDS)] | None = None
+    """A host that is older is due; unset, none is for its age."""
+    old_images: bool = True
+    """Whether a host of an older image than new ones are started from is due."""
+    max_rotating: Annotated[int, Field(ge=1, le=100)] = 1
+    """So many are replaced at a time."""
+
+    @model_validator(mode="after")
+    def _rotates(self) -> Self:
+        if self.max_age_seconds is None and not self.old_images:
+            raise ValueError("needs max_age_seconds, or old_images: true")
+        return self
+
+
 class HostPoolSpec(Spec):
     """Input of the ``HostPool`` workflow: machines of one kind of use, between two numbers."""
 
@@ -89,6 +108,8 @@ class HostPoolSpec(Spec):
     """A machine goes when nothing waited for so long and its tasks have room elsewhere."""
     register_within_seconds: Annotated[int, Field(ge=10, le=86_400)] = 600
     """A machine that has not joined the fleet by then is replaced."""
+    rotation: HostRotation | None = None
+    """Replace hosts that are old, or of an old image; unset, only ``refresh`` does."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -195,6 +216,8 @@ class PoolStep(Record):
     """How many are launched; of ``resize`` the number that is desired from now on."""
     hurry: bool = False
     """Of a drain: budgets hold it up for some minutes at the most, not for days."""
+    cause: Cause = Cause.DRAIN
+    """Of a drain."""
 
 
 class PoolTurn(Record):
@@ -246,6 +269,7 @@ class PoolDrain(Record):
     reason: str
     hurry: bool = False
     """Force it after some minutes, not after days."""
+    cause: Cause = Cause.DRAIN
 
 
 class PoolScale(Spec):

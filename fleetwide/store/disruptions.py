@@ -14,7 +14,14 @@ from sqlmodel import Session, col, delete, select
 from fleetwide.containers.disruption_gate import system_refusal
 from fleetwide.containers.disruption_rates import SystemQuota, Tokens
 from fleetwide.models.containers import AttemptKey
-from fleetwide.models.disturbances import Answer, Cause, Disturbed, Refusal, RefusalCode
+from fleetwide.models.disturbances import (
+    REFUSAL_TEXT,
+    Answer,
+    Cause,
+    Disturbed,
+    Refusal,
+    RefusalCode,
+)
 from fleetwide.store import disruption_jobs, events, relocations, upserts
 from fleetwide.store.among import among
 from fleetwide.store.disruption_gates import Demand, Gates, load
@@ -173,7 +180,11 @@ class _Asking:
             return Refusal(
                 attempt_id=number,
                 code=RefusalCode.WAITS_FOR_ITS_TURN,
-                sentence=f"{most} tasks are being moved, and no more at a time",
+                sentence=(
+                    f"{most} tasks are being moved, and no more at a time"
+                    if most
+                    else REFUSAL_TEXT[RefusalCode.WAITS_FOR_ITS_TURN]
+                ),
                 numbers={"atATime": most},
             )
         refusal = self.found.gate(number).refusal(number, now)

@@ -14,7 +14,7 @@ from fleetwide.containers.placement import (
     plan,
 )
 from fleetwide.containers.pool_shares import OtherPool, own_share
-from fleetwide.containers.pools import PoolView, can_start
+from fleetwide.containers.pools import PoolView, can_start, to_replace
 from fleetwide.models.hosts import TAKES_WORK
 from fleetwide.store import pool_offers, pools, scheduling
 
@@ -45,7 +45,7 @@ def _empties(session: Session, view: PoolView, snapshot: Snapshot) -> tuple[str,
     """Nothing is looked at while the pool could not go down anyway: each try costs a dry run."""
     quiet = timedelta() if view.quiet_since is None else view.now - view.quiet_since
     able = [one for one in view.machines if one.host_state in TAKES_WORK and not one.draining]
-    if quiet < timedelta(seconds=view.spec.empty_after_seconds) or view.refreshing:
+    if quiet < timedelta(seconds=view.spec.empty_after_seconds) or to_replace(view).due:
         return ()
     if len(able) <= view.spec.min:
         return ()

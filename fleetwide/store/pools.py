@@ -51,7 +51,7 @@ def ensure(session: Session, turn: PoolTurn, *, now: datetime) -> HostPoolRow:
         )
         row.failures, row.failed_at, row.quiet_since = 0, None, None
         _tell(session, name, "created", f"pool {_size(turn.spec)}", now)
-    elif row.spec != wanted:
+    elif HostPoolSpec.model_validate(row.spec) != turn.spec:
         _tell(session, name, "resized", f"pool {_size(turn.spec)}", now)
     row.workflow_id, row.run_id = turn.workflow_id, turn.run_id
     if (row.state, row.spec) != (state, wanted):

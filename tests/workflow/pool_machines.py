@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +14,10 @@ from temporalio.client import WorkflowHandle
 
 from fleetwide.containers.placement import Offer
 from fleetwide.errors import CloudUnavailable
-from fleetwide.models.containers import RunContainer
+from fleetwide.models.containers import AttemptResult, RunContainer
 from fleetwide.models.hosts import HostFacts, HostSpec, host_task_queue
 from fleetwide.models.pools import HostPoolSpec, Machine, MachineState, PoolLaunch
+from fleetwide.models.task_states import EndReason
 from fleetwide.providers import local_machines
 from fleetwide.temporal.worker import WorkerRole, make_worker
 from tests.workflow.world import World, world
@@ -51,13 +52,21 @@ class Joining:
             await asyncio.sleep(0.05)
 
     @activity.defn(name="hosts.run_container")
-    async def run_container(self, run: RunContainer) -> None:
-        """Runs until the machine ends, and falls silent then."""
+    async def run_container(self, run: RunContainer) -> AttemptResult:
+        """Runs until it is stopped, or the machine ends, and falls silent then."""
         self.runs.append(run.key.workflow_id)
-        while True:
-            if not self.ended.is_set():
-                activity.heartbeat()
-            await asyncio.sleep(0.05)
+        with suppress(asyncio.CancelledError):
+            while True:
+                if not self.ended.is_set():
+                    activity.heartbeat()
+                await asyncio.sleep(0.05)
+        return AttemptResult(
+            key=run.key,
+            host_id=self.host_id,
+            reason=EndReason.KILLED,
+            message="stopped",
+            exit_code=143,
+        )
 
 
 @dataclass

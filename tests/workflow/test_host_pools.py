@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import select
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 
 from api.lifecycles import despite_lost_tasks
+from fleetwide.models.disturbances import Cause
 from fleetwide.models.hosts import HostState
 from fleetwide.models.pools import PoolEnd, PoolStatus
 from fleetwide.models.task_states import EndReason
 from fleetwide.store import jobs, pools
-from fleetwide.store.tables import HostRow
+from fleetwide.store.tables import EventRow, HostRow
 from tests.workflow.pool_machines import ScriptedMachines, scripted_machines
 from tests.workflow.world import task
 
@@ -142,6 +144,34 @@ async def test_what_ran_on_a_machine_that_is_off_runs_elsewhere_at_once(
     await handle.cancel()
     await fleet.plane.until_status(work, WorkflowExecutionStatus.CANCELED)
     await fleet.plane.until_status(handle, WorkflowExecutionStatus.CANCELED)
+
+
+async def test_an_old_host_is_replaced_then_emptied_then_ended(fleet: ScriptedMachines) -> None:
+    rotation = {"max_age_seconds": 600}
+    handle = await fleet.begin(desired=1, scale=False, rotation=rotation)
+    await fleet.plane.until(lambda: joined(fleet) == ["m-0"])
+    spec = in_pool()
+    spec["disruption_budget"] = {"policy": {"self_managed": {"relocation_seconds": 0}}}
+    work = await fleet.plane.start("ContainerTask", spec, "task/rotates")
+    await fleet.plane.until(lambda: fleet.joining["m-0"].runs)
+    born = datetime.now(UTC) - timedelta(hours=1)
+    fleet.machines["m-0"] = fleet.machines["m-0"].model_copy(update={"launched_at": born})
+    await fleet.plane.until(lambda: "m-1" in fleet.joining and fleet.joining["m-1"].runs)
+    await fleet.plane.until(lambda: ends(fleet) == {"m-0": PoolEnd.DRAINED})
+    assert joined(fleet) == ["m-1"]
+    with fleet.plane.store.read() as session:
+        [told] = [
+            one
+            for one in session.exec(select(EventRow).where(EventRow.subject == "task/rotates"))
+            if one.kind == "disruption"
+        ]
+        assert "older than 10 minutes" in told.message
+        assert told.data["cause"] == Cause.ROTATION
+        reasons = {one.row.machine_id: one.row.rotates for one in pools.machines_of(session, "p")}
+        assert reasons == {"m-0": "it is older than 10 minutes", "m-1": ""}
+    for one in (work, handle):
+        await one.cancel()
+        await fleet.plane.until_status(one, WorkflowExecutionStatus.CANCELED)
 
 
 def in_pool() -> dict[str, Any]:
