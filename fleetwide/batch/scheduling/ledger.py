@@ -2,19 +2,26 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from fleetwide.batch.scheduling.shares import NOTHING, dominant
 from fleetwide.batch.scheduling.tree import Tree
 from fleetwide.batch.scheduling.work import Pending
 from fleetwide.containers.placement.amounts import Dimension
+from fleetwide.containers.placement.requests import Shape
 
 Need = list[tuple[int, int]]
 """The resources that are asked for, as numbers of ``Dimension``, and how much of each."""
 
 
 def need_of(row: Pending) -> Need:
-    return [(each, amount) for each, amount in enumerate(row.shape.amounts.vector) if amount]
+    return _need(row.shape)
+
+
+@lru_cache(maxsize=4096)
+def _need(shape: Shape) -> Need:
+    return [(each, amount) for each, amount in enumerate(shape.amounts.vector) if amount]
 
 
 class Bound(NamedTuple):
@@ -35,9 +42,18 @@ class Ledger:
         self.used = [list(NOTHING) for _ in tree]
         self.running = [0] * len(tree)
         self.of_owner: defaultdict[tuple[int, str], list[int]] = defaultdict(lambda: list(NOTHING))
+        self._owner_shares: dict[tuple[int, str], float] = {}
         self.of_job: defaultdict[str, int] = defaultdict(int)
         self.guarantees = [[node.guarantee.get(each, 0) for each in Dimension] for node in tree]
         self.limits = [[(int(each), most) for each, most in node.limit.items()] for node in tree]
+        self._scales = [
+            [
+                (each, sure, 1 / (there * node.weight))
+                for each, (sure, there) in enumerate(zip(own, self.capacity, strict=True))
+                if there
+            ]
+            for node, own in zip(tree, self.guarantees, strict=True)
+        ]
         self.keeps = any(node.lendable < 1 for node in tree)
         """Whether any queue keeps a part of its idle guarantee to itself."""
 
@@ -53,11 +69,12 @@ class Ledger:
         of_owner = self.of_owner[leaf, row.owner]
         for each, amount in need:
             of_owner[each] += amount * count
+        self._owner_shares[leaf, row.owner] = dominant(of_owner, self.capacity)
         self.of_job[row.job] += count
 
     def owner_share(self, leaf: int, owner: str) -> float:
         """The dominant share of what an owner's tasks use in a leaf."""
-        return dominant(self.of_owner.get((leaf, owner), NOTHING), self.capacity)
+        return self._owner_shares.get((leaf, owner), 0.0)
 
     def allowed(self, row: Pending, wanted: int) -> int:
         """How many of the wanted tasks all queues above and the job itself let through."""
@@ -141,7 +158,8 @@ class Ledger:
     def share(self, number: int, used: Sequence[float]) -> float:
         """What a queue would have borrowed, for its weight, if it used so much."""
         most = 0.0
-        for amount, sure, there in zip(used, self.guarantees[number], self.capacity, strict=True):
-            if amount > sure and there:
-                most = max(most, (amount - sure) / there)
-        return most / self.tree.nodes[number].weight
+        for each, sure, per in self._scales[number]:
+            part = (used[each] - sure) * per
+            if part > most:  # noqa: PLR1730 - twice as fast as max, in the innermost loop
+                most = part
+        return most

@@ -6,7 +6,7 @@ fits nowhere) is found out once.
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from fleetwide.batch.scheduling.work import Pending
@@ -31,6 +31,7 @@ class Group(NamedTuple):
 
 
 def group_of(row: Pending) -> Group:
+    """The group that a row is in."""
     size = row.count if row.gang else 0
     job = "" if row.at_most is None else row.job
     return Group(row.owner, row.priority, row.shape, size, row.seconds, job)
@@ -48,6 +49,7 @@ class Line:
         self.groups: dict[Group, list[Pending]] = {}
 
     def add(self, row: Pending) -> None:
+        """A row begins to wait."""
         insort(self.groups.setdefault(group_of(row), []), row, key=age)
 
     def remove(self, row: Pending) -> None:
@@ -56,10 +58,6 @@ class Line:
         del rows[bisect_left(rows, age(row), key=age)]
         if not rows:
             del self.groups[group]
-
-    def rows(self) -> Iterator[Pending]:
-        for rows in self.groups.values():
-            yield from rows
 
 
 class Heads:
@@ -81,8 +79,8 @@ class Heads:
     def _rank(self, group: Group) -> Rank:
         return rank(self._line.groups[group][0], self._share_of, self._overdue_since)
 
-    def top(self) -> tuple[Group, Pending] | None:
-        """The group that is next and its oldest row; None when there is nothing more to look at."""
+    def top(self) -> Pending | None:
+        """The row that is next; None when there is nothing more to look at."""
         while self._heap:
             there, group = self._heap[0]
             rows = self._line.groups.get(group)
@@ -91,7 +89,7 @@ class Heads:
                 continue
             now = self._rank(group)
             if now == there:
-                return group, rows[0]
+                return rows[0]
             heapq.heapreplace(self._heap, (now, group))
         return None
 

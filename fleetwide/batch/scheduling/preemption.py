@@ -8,6 +8,7 @@ that fails is dropped as a whole. What becomes free is pinned to the job that it
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -15,17 +16,19 @@ from fleetwide.batch.scheduling.ledger import need_of
 from fleetwide.batch.scheduling.room import Placed
 from fleetwide.batch.scheduling.shares import dominant
 from fleetwide.batch.scheduling.state import State
-from fleetwide.batch.scheduling.victims import Unit, Victims
+from fleetwide.batch.scheduling.tree import StopMode
+from fleetwide.batch.scheduling.victims import Shared, Unit, Victims
 from fleetwide.batch.scheduling.work import (
     Eviction,
     Pending,
     Pin,
     Reservation,
     RowKey,
-    TaskKey,
     Tier,
 )
 
+MOST_LOOKS = 512
+"""Units that are looked at for one job."""
 MOST_TRIES = 64
 """Jobs of a round for which victims are looked for."""
 MOST_GRACE = 600.0
@@ -45,7 +48,8 @@ class Preemptions:
         state.preempted = [each for each in state.preempted if each[0] > now - MINUTE]
         self.spent = sum(share for _, share in state.preempted)
         self.found: list[Eviction] = []
-        self.gone: set[TaskKey] = set()
+        self.shared = Shared()
+        self.drains = any(node.stop is StopMode.DRAIN for node in state.tree)
 
     def decide(self, reservation: Reservation | None) -> list[Eviction]:
         """Evictions, whose pins and holds are noted. The tasks still count as running after it."""
@@ -77,19 +81,46 @@ class Preemptions:
         state, rules = self.state, self.state.rules
         pinned = _pinned(state.pins)
         soon = self.now + rules.preempt_after_seconds
-        order: list[tuple[tuple[bool, float, int], Pending]] = []
-        for leaf, line in enumerate(state.lines):
-            if not line.groups or not state.open(leaf):
-                continue
+        for leaf in self._neediest_first():
             row = state.first(leaf, self.now)
             if row is None or pinned[row.key] >= row.count or not self._patient(row):
                 continue
             if reservation is not None and reservation.row == row.key and reservation.at <= soon:
                 continue
-            used = state.ledger.used[leaf]
-            within = state.ledger.within(leaf, need_of(row), row.unit)
-            order.append(((not within, state.ledger.share(leaf, used), leaf), row))
-        yield from (row for _, row in sorted(order, key=lambda each: each[0]))
+            yield row
+
+    def _neediest_first(self) -> list[int]:
+        """The leaves that could win anything: those first that lack what they are guaranteed."""
+        state, ledger = self.state, self.state.ledger
+        leaves = {leaf for asking in state.asking.values() for leaf in asking}
+        shares = [ledger.share(number, ledger.used[number]) for number in range(len(state.tree))]
+        tops = [
+            max((shares[each] for each in below), default=0.0) for below in state.tree.children_of
+        ]
+        order = [
+            (not self._lacks(leaf), shares[leaf], leaf)
+            for leaf in leaves
+            if state.open(leaf) and self._could_win(leaf, shares, tops)
+        ]
+        return [leaf for _, _, leaf in sorted(order)]
+
+    def _lacks(self, leaf: int) -> bool:
+        used = self.state.ledger.used[leaf]
+        return any(
+            used[each] < most for each, most in self.state.tree.nodes[leaf].guarantee.items()
+        )
+
+    def _could_win(self, leaf: int, shares: list[float], tops: list[float]) -> bool:
+        """A quick look that no leaf fails for which there are victims."""
+        state, line = self.state, self.state.tree.line_of[leaf]
+        if self._lacks(leaf) or self.drains:
+            return True
+        margin = state.rules.fairness_margin
+        if any(shares[own] + margin <= tops[up] for own, up in pairwise(line)):
+            return True
+        row = state.first(leaf, self.now)
+        tasks = state.tasks_of[leaf].values()
+        return row is not None and any(task.row.priority < row.priority for task in tasks)
 
     def _patient(self, row: Pending) -> bool:
         waited = self.now - row.submitted
@@ -107,12 +138,12 @@ class Preemptions:
 
     def _take(self, row: Pending, going: list[Unit]) -> bool:
         """Choose victims for one unit of a row; whether there are any."""
-        search = _Search(self.state, row, self.now, self.gone)
+        search = _Search(self.state, row, self.now, self.shared)
         chosen = search.run()
         if chosen is not None and self._within_rate(chosen):
             for unit, tier in chosen:
                 going.append(unit)
-                self.gone.update(task.key for task in unit.tasks)
+                self.shared.gone.update(task.key for task in unit.tasks)
                 for task in unit.tasks:
                     by = self.now + min(max(task.row.grace_seconds, 0.0), MOST_GRACE)
                     self.found.append(Eviction(task.key, row.key, tier, by))
@@ -159,14 +190,14 @@ class _Search:
     state: State
     row: Pending
     now: float
-    gone: set[TaskKey]
+    shared: Shared
     touched: dict[int, None] = field(default_factory=dict)
     """Hosts that victims leave, in the order of finding them."""
 
     def __post_init__(self) -> None:
         self.need = need_of(self.row)
         self.suits = self.state.room.suits(self.row.shape)
-        self.victims = Victims(self.state, self.row, self.now, self.gone)
+        self.victims = Victims(self.state, self.row, self.now, self.shared)
         self.rooms = np.where(self.suits, self._rooms(), 0)
         """How many tasks of the row fit on each host."""
         self.fits = int(self.rooms.sum())
@@ -183,7 +214,7 @@ class _Search:
         if self.enough() or self.state.room.names == ():
             return None
         chosen: Chosen = []
-        for unit in self.victims.units():
+        for unit in islice(self.victims.units(), MOST_LOOKS):
             tier = self._useful(unit)
             if tier is None:
                 continue

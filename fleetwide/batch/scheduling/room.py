@@ -38,6 +38,10 @@ class Room(Protocol):
         """Take places for up to so many tasks; ``outlasts`` keeps to what is spare, too."""
         ...
 
+    def fits_one(self, shape: Shape) -> bool:
+        """Whether any host has room for one task now."""
+        ...
+
     def take(self, shape: Shape, placed: Placed, *, outlasts: bool) -> None:
         """Put tasks on a host; a negative count takes them away."""
         ...
@@ -77,6 +81,9 @@ class Hosts:
         for each, amount in self.needs(shape):
             mask &= amounts[each] >= amount
         return mask
+
+    def fits_one(self, shape: Shape) -> bool:
+        return bool(self._mask(self.free, shape).any())
 
     def _left(self, shape: Shape) -> Real:
         """How much is free, of the resources that the shape asks for, as parts of the host."""

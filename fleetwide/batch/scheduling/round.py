@@ -9,7 +9,7 @@ from fleetwide.batch.scheduling.lines import Heads
 from fleetwide.batch.scheduling.preemption import Preemptions
 from fleetwide.batch.scheduling.reserve import earliest
 from fleetwide.batch.scheduling.room import Placed
-from fleetwide.batch.scheduling.state import State
+from fleetwide.batch.scheduling.state import State, nothing_is_vain
 from fleetwide.batch.scheduling.tree import Ordering
 from fleetwide.batch.scheduling.turns import Head, Turns
 from fleetwide.batch.scheduling.work import Pending, Pin, Reservation, Round, RowKey, Start
@@ -17,6 +17,10 @@ from fleetwide.containers.placement.requests import Shape
 
 Signature = tuple[Shape, int, bool]
 """What decides whether something fits: its shape, the size of a gang, whether it outlasts."""
+
+MANY = 64
+"""So many queues ask at least when those are left out that ask for what has become full."""
+MOST_AGAIN = 16
 
 
 def decide(state: State, now: float) -> Round:
@@ -30,6 +34,19 @@ class _Deciding:
         self.now = now
         self.starts: list[Start] = []
         self.full: set[Signature] = set()
+        self.lines: dict[int, Heads] = {}
+        """The leaves that had a turn."""
+        self.nowhere: set[Shape] = set()
+        """Shapes of which no host has room for one."""
+        self.stuck: set[int] = set()
+        """Strict queues whose head cannot start."""
+        self.closed: set[int] = set()
+        """Queues below which an overdue job waits for a limit."""
+        self.limited: set[int] = set()
+        """Leaves that a limit kept from something."""
+        self.served = False
+        """Whether the one who gets the reservation is known."""
+        self.again = MOST_AGAIN
         self.never: set[tuple[Shape, int]] = set()
         """What does not fit on empty hosts either."""
         self.reservation: Reservation | None = None
@@ -119,33 +136,121 @@ class _Deciding:
             self._reserve(row)
 
     def _serve(self) -> None:
-        """Start what can be started, the neediest first, until nobody has anything that can."""
-        state = self.state
-        lines = {
-            leaf: state.heads(leaf, self.now)
-            for leaf, line in enumerate(state.lines)
-            if line.groups and state.open(leaf)
-        }
-        heads = {leaf: head for leaf, line in lines.items() if (head := self._head(line))}
-        turns = Turns(state.ledger, heads, frozenset(), state.past)
-        while (leaf := turns.next()) is not None:
-            self._turn(turns, leaf, lines[leaf])
+        """Start what can be started, the neediest first, until nobody has anything that can.
 
-    def _head(self, line: Heads) -> Head | None:
-        top = line.top()
-        if top is None:
+        The first job that fits nowhere gets a reservation. From then on what fits nowhere need not
+        be looked at: so most queues are left out of a round in which little has changed.
+        """
+        if self.reservation is None:
+            self._serve_all(until_reserved=True)
+        while not self._serve_all(until_reserved=False):
+            pass
+
+    def _serve_all(self, *, until_reserved: bool) -> bool:
+        """Give out turns; False when it is worth while to look anew at who may ask.
+
+        It is when many ask and something has become full: else each would find out by a turn.
+        """
+        self.served = not until_reserved
+        if self.served:
+            self._look_for_room()
+        self.lines = {}
+        heads = self._heads()
+        turns = Turns(self.state.ledger, heads, self._blocked(heads), self.state.past)
+        full = len(self.full)
+        while (leaf := turns.next()) is not None:
+            line = self._line(leaf)
+            head = self._head(leaf, line)
+            if head != turns.heads[leaf]:  # others have taken what it was to ask for
+                turns.moved(leaf, head, fits_nowhere=True)
+                continue
+            self._turn(turns, leaf, line)
+            if until_reserved and self.reservation is not None:
+                return False
+            if len(self.full) > full and len(turns.heads) > MANY and self.again:
+                self.again -= 1
+                return False
+        return True
+
+    def _line(self, leaf: int) -> Heads:
+        if leaf not in self.lines:
+            backfills = self.state.tree.nodes[leaf].ordering is Ordering.BACKFILL
+            vain = self._vain if backfills else nothing_is_vain
+            self.lines[leaf] = self.state.heads(leaf, self.now, vain)
+        return self.lines[leaf]
+
+    def _heads(self) -> dict[int, Head]:
+        """The first rows of all leaves that are open and ask for anything that may fit."""
+        state, found = self.state, dict[int, Head]()
+        asking = (
+            leaves
+            for shape, leaves in state.asking.items()
+            if not (self.served and shape in self.nowhere)
+        )
+        for leaf in sorted({leaf for leaves in asking for leaf in leaves}):
+            row = state.first(leaf, self.now, self._vain)
+            if row is not None and self._may_ask(leaf):
+                found[leaf] = self._as_head(row)
+        return found
+
+    def _may_ask(self, leaf: int) -> bool:
+        """Whether a leaf is open, and neither a strict head nor an overdue job stands before it."""
+        state = self.state
+        if not state.open(leaf) or not self.closed.isdisjoint(state.tree.line_of[leaf]):
+            return False
+        if state.tree.nodes[leaf].ordering is Ordering.BACKFILL:
+            return True
+        first = state.first(leaf, self.now)
+        return leaf not in self.stuck and first is not None and not self._vain(first)
+
+    def _look_for_room(self) -> None:
+        for shape in self.state.asking:
+            if shape not in self.nowhere and not self.state.room.fits_one(shape):
+                self.nowhere.add(shape)
+
+    def _blocked(self, heads: Mapping[int, Head]) -> frozenset[int]:
+        """Leaves that ask for nothing but what fits nowhere."""
+        if not self.nowhere:
+            return frozenset()
+        asking = {leaf for leaves in self.state.asking.values() for leaf in leaves}
+        return frozenset(asking - heads.keys() - self.limited)
+
+    def _head(self, leaf: int, line: Heads) -> Head | None:
+        """The next row of a leaf; behind a head that fits nowhere a strict queue has none."""
+        row = line.top()
+        while row is not None and self._vain(row):
+            if self._leave_out(leaf, line):
+                return None
+            row = line.top()
+        if row is None:
             return None
-        row = top[1]
-        need = [(each, amount * row.unit) for each, amount in need_of(row)]
+        return self._as_head(row)
+
+    def _as_head(self, row: Pending) -> Head:
+        need = need_of(row)
+        if row.unit > 1:
+            need = [(each, amount * row.unit) for each, amount in need]
         overdue = row.submitted <= self.now - self.state.rules.overdue_seconds
         return Head(need, row.submitted if overdue else None)
+
+    def _vain(self, row: Pending) -> bool:
+        """Whether there is no use in a turn for a row: the first of them gets the reservation."""
+        return self.served and self._is_vain(row)
+
+    def _is_vain(self, row: Pending) -> bool:
+        """Whether it is known that a row fits nowhere, or only so that it delays the reserved."""
+        size = row.count if row.gang else 0
+        return (
+            row.shape in self.nowhere
+            or (row.shape, size, False) in self.full
+            or ((row.shape, size, True) in self.full and self._outlasts(row))
+        )
 
     def _turn(self, turns: Turns, leaf: int, line: Heads) -> None:
         """What the neediest leaf does with its turn: something starts, or its head is left out."""
         state = self.state
-        top = line.top()
-        assert top is not None
-        row = top[1]
+        row = line.top()
+        assert row is not None
         allowed = state.ledger.allowed(row, row.count)
         if allowed < row.unit:
             self._limited(turns, leaf, line, row)
@@ -153,11 +258,12 @@ class _Deciding:
         placed = self._fit(row, self._wanted(turns, leaf, line, row, allowed))
         if placed:
             self.starts += state.start(row, placed, self.now)
-            turns.moved(leaf, self._head(line))
+            turns.moved(leaf, self._head(leaf, line))
             return
         if self.reservation is None:
             self._reserve(row)
-        self._leave_out(turns, leaf, line, fits_nowhere=True)
+        stuck = self._leave_out(leaf, line)
+        turns.moved(leaf, None if stuck else self._head(leaf, line), fits_nowhere=True)
 
     def _wanted(self, turns: Turns, leaf: int, line: Heads, row: Pending, allowed: int) -> int:
         """How many tasks start in a row before somebody else's turn comes."""
@@ -170,14 +276,14 @@ class _Deciding:
 
     def _fit(self, row: Pending, wanted: int) -> list[Placed]:
         """Places for some of the wanted tasks; for a gang all of them or none."""
-        outlasts = self._outlasts(row)
-        size = row.count if row.gang else 0
-        if (row.shape, size, outlasts) in self.full or (row.shape, size, False) in self.full:
+        if self._is_vain(row):
             return []
+        outlasts = self._outlasts(row)
         placed = self.state.room.fit(row.shape, wanted, outlasts=outlasts)
-        found = sum(place.tasks for place in placed)
-        if found < wanted:
-            self.full.add((row.shape, size, outlasts))
+        if not placed and not outlasts:
+            self.nowhere.add(row.shape)
+        if sum(place.tasks for place in placed) < wanted:
+            self.full.add((row.shape, row.count if row.gang else 0, outlasts))
             if row.gang:
                 for host, count in placed:
                     self.state.room.take(row.shape, Placed(host, -count), outlasts=outlasts)
@@ -195,16 +301,21 @@ class _Deciding:
         overdue = row.submitted <= self.now - self.state.rules.overdue_seconds
         bound = self.state.ledger.bound(row) if overdue else None
         if bound is not None:
-            turns.close(self.state.tree.number(bound.path))
+            number = self.state.tree.number(bound.path)
+            self.closed.add(number)
+            turns.close(number)
         else:
-            self._leave_out(turns, leaf, line, fits_nowhere=False)
+            self.limited.add(leaf)
+            stuck = self._leave_out(leaf, line)
+            turns.moved(leaf, None if stuck else self._head(leaf, line))
 
-    def _leave_out(self, turns: Turns, leaf: int, line: Heads, *, fits_nowhere: bool) -> None:
-        """Go on behind the head of a leaf, if the queue allows that."""
+    def _leave_out(self, leaf: int, line: Heads) -> bool:
+        """Leave out the head of a leaf; whether the queue lets nothing pass it."""
         line.drop()
-        strict = self.state.tree.nodes[leaf].ordering is Ordering.STRICT
-        head = None if strict else self._head(line)
-        turns.moved(leaf, head, fits_nowhere=fits_nowhere)
+        if self.state.tree.nodes[leaf].ordering is Ordering.BACKFILL:
+            return False
+        self.stuck.add(leaf)
+        return True
 
     def _reserve(self, row: Pending) -> None:
         size = row.count if row.gang else 0

@@ -1,7 +1,8 @@
 """What the scheduler knows between rounds: queues, rows that wait, tasks that run, room."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from fleetwide.batch.scheduling.ledger import Ledger
@@ -17,6 +18,14 @@ from fleetwide.batch.scheduling.work import (
     Start,
     TaskKey,
 )
+from fleetwide.containers.placement.requests import Shape
+
+NEVER = float("inf")
+Vain = Callable[[Pending], bool]
+
+
+def nothing_is_vain(_row: Pending) -> bool:
+    return False
 
 
 class State:
@@ -29,6 +38,10 @@ class State:
         self.ledger = Ledger(snapshot.tree, room.total.sum(axis=1).tolist())
         self.lines = [Line() for _ in snapshot.tree]
         self.rows: dict[RowKey, Pending] = {}
+        self.asking: defaultdict[Shape, Counter[int]] = defaultdict(Counter)
+        """For each shape the leaves that ask for it, and by how many rows."""
+        self._firsts: dict[int, tuple[list[Pending], float]] = {}
+        """What was found of a leaf; it holds until then if nothing happens there."""
         self.tasks: dict[TaskKey, Running] = {}
         self.tasks_of: list[dict[TaskKey, Running]] = [{} for _ in snapshot.tree]
         """The tasks of each leaf."""
@@ -50,13 +63,24 @@ class State:
             raise KeyError(row.queue)
         self.rows[row.key] = row
         if not row.held:
-            self.lines[self.tree.number(row.queue)].add(row)
+            leaf = self.tree.number(row.queue)
+            self.lines[leaf].add(row)
+            self.asking[row.shape][leaf] += 1
+            self._firsts.pop(leaf, None)
 
     def remove(self, key: RowKey) -> Pending:
         """A row waits no more."""
         row = self.rows.pop(key)
         if not row.held:
-            self.lines[self.tree.number(row.queue)].remove(row)
+            leaf = self.tree.number(row.queue)
+            self.lines[leaf].remove(row)
+            self._firsts.pop(leaf, None)
+            leaves = self.asking[row.shape]
+            leaves[leaf] -= 1
+            if not leaves[leaf]:
+                del leaves[leaf]
+                if not leaves:
+                    del self.asking[row.shape]
         return row
 
     def run(self, task: Running) -> None:
@@ -64,6 +88,7 @@ class State:
         self.tasks[task.key] = task
         self.tasks_of[self.tree.number(task.row.queue)][task.key] = task
         self.ledger.book(task.row, 1)
+        self._firsts.pop(self.tree.number(task.row.queue), None)
         insort(self.ends, (self.expected_end(task), task.key))
         if task.leaving is not None:
             self.leaving[task.key] = task
@@ -77,6 +102,7 @@ class State:
         del self.tasks_of[self.tree.number(task.row.queue)][key]
         self.leaving.pop(key, None)
         self.ledger.book(task.row, -1)
+        self._firsts.pop(self.tree.number(task.row.queue), None)
         del self.ends[bisect_left(self.ends, (self.expected_end(task), key))]
         host = self.room.index.get(task.host)
         if host is not None:
@@ -124,19 +150,31 @@ class State:
         nodes = self.tree.nodes
         return all(nodes[each].stop is StopMode.OPEN for each in self.tree.line_of[leaf])
 
-    def heads(self, leaf: int, now: float) -> Heads:
-        """The order of service in a leaf, in which shares of owners are looked up as they are."""
-        line = self.lines[leaf]
-        return Heads(line, self._share_of(leaf), now - self.rules.overdue_seconds, line.groups)
+    def heads(self, leaf: int, now: float, vain: Vain) -> Heads:
+        """The order of service in a leaf, but for what is of no use; it follows owners' shares."""
+        line, since = self.lines[leaf], now - self.rules.overdue_seconds
+        groups = [group for group, rows in line.groups.items() if not vain(rows[0])]
+        return Heads(line, self._share_of(leaf), since, groups)
 
     def _share_of(self, leaf: int) -> ShareOf:
         return lambda owner: self.ledger.owner_share(leaf, owner)
 
-    def first(self, leaf: int, now: float) -> Pending | None:
-        """The row that is next in a leaf."""
-        since, share_of = now - self.rules.overdue_seconds, self._share_of(leaf)
-        rows = (rows[0] for rows in self.lines[leaf].groups.values())
-        return min(rows, key=lambda row: rank(row, share_of, since), default=None)
+    def first(self, leaf: int, now: float, vain: Vain = nothing_is_vain) -> Pending | None:
+        """The row that is next in a leaf, but for those that are of no use."""
+        known = self._firsts.get(leaf)
+        if known is None or now >= known[1]:
+            known = self._firsts[leaf] = self._look(leaf, now)
+        return next((row for row in known[0] if not vain(row)), None)
+
+    def _look(self, leaf: int, now: float) -> tuple[list[Pending], float]:
+        """The first of all rows that fit alike, in the order of service, and until when."""
+        overdue, share_of = self.rules.overdue_seconds, self._share_of(leaf)
+        rows = [rows[0] for rows in self.lines[leaf].groups.values()]
+        firsts: dict[tuple[Shape, float | None, int], Pending] = {}
+        for row in sorted(rows, key=lambda row: rank(row, share_of, now - overdue)):
+            firsts.setdefault((row.shape, row.seconds, row.unit), row)
+        until = min((at for row in rows if (at := row.submitted + overdue) > now), default=NEVER)
+        return list(firsts.values()), until
 
     def past(self, number: int) -> float:
         """What past use adds to the share of a leaf."""

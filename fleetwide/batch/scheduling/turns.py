@@ -78,28 +78,29 @@ class Turns:
     def _open(self, number: int, blocked: frozenset[int]) -> None:
         place = self._places[number]
         children = self.tree.children_of[number]
-        if not children:
-            place.asks = number in self.heads
-            place.usage = [float(amount) for amount in self.ledger.used[number]]
-        else:
+        if children:
             place.still, place.scaled = self._nothing(), self._nothing()
             for child in children:
-                self._count(place, child, blocked)
+                if child not in blocked:
+                    self._count(place, child)
             heapq.heapify(place.heap)
             heapq.heapify(place.lows)
             place.asks = bool(place.heap)
             place.usage = self._usage(place, self._lowest(place, -1))
-        place.share = self._share(number, place.usage)
+        elif number not in blocked:
+            place.asks = number in self.heads
+            place.usage = [float(amount) for amount in self.ledger.used[number]]
         if place.asks:
+            place.share = self._share(number, place.usage)
             self._keys[number] = self._key(number, place.usage, 0)
 
-    def _count(self, place: _Place, child: int, blocked: frozenset[int]) -> None:
+    def _count(self, place: _Place, child: int) -> None:
         below = self._places[child]
         if below.asks:
             _add(place.scaled if below.share else place.still, below.usage, below.share)
             place.heap.append((self._keys[child], child))
             place.lows.append((below.share, child))
-        elif child not in blocked:
+        else:
             _add(place.still, below.usage, 0.0)
 
     def _nothing(self) -> list[float]:

@@ -1,7 +1,7 @@
 """Whom a queue may ask to leave: only who has borrowed, and the least work first."""
 
-from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from fleetwide.batch.scheduling.ledger import Ledger, need_of
 from fleetwide.batch.scheduling.shares import dominant
@@ -22,6 +22,16 @@ class Unit:
         return self.tasks[0].row
 
 
+@dataclass
+class Shared:
+    """What the searches of one round have in common."""
+
+    gone: set[TaskKey] = field(default_factory=set)
+    """Tasks that were told to leave in this round."""
+    units: dict[int, list[Unit]] = field(default_factory=dict)
+    """What could leave in a leaf when the round began."""
+
+
 @dataclass(frozen=True)
 class Sides:
     """Two leaves, seen where their lines meet: the queues just below that hold one each."""
@@ -33,13 +43,12 @@ class Sides:
 class Victims:
     """Who may be asked to leave for one row. The ledger is as if all that goes on were over."""
 
-    def __init__(self, state: State, row: Pending, now: float, gone: Set[TaskKey]) -> None:
+    def __init__(self, state: State, row: Pending, now: float, shared: Shared) -> None:
         self.state = state
         self.ledger: Ledger = state.ledger
         self.row = row
         self.now = now
-        self.gone = gone
-        """Those that were told to leave in this round."""
+        self.shared = shared
         self.leaf = state.tree.number(row.queue)
         self.need = need_of(row)
         self.line = state.tree.line_of[self.leaf]
@@ -104,11 +113,17 @@ class Victims:
 
     def _of(self, leaf: int) -> list[Unit]:
         """What may leave in a leaf: the lowest priority first, then the least work that is lost."""
-        state = self.state
-        least = state.tree.nodes[leaf].min_protected_seconds
+        known = self.shared.units.get(leaf)
+        if known is None:
+            known = self.shared.units[leaf] = self._look(leaf)
+        gone = self.shared.gone
+        return [unit for unit in known if unit.tasks[0].key not in gone] if gone else known
+
+    def _look(self, leaf: int) -> list[Unit]:
+        least = self.state.tree.nodes[leaf].min_protected_seconds
         gangs: dict[str, list[Running]] = {}
         units: list[Unit] = []
-        for task in state.tasks_of[leaf].values():
+        for task in self.state.tasks_of[leaf].values():
             if task.row.gang:
                 gangs.setdefault(task.row.job, []).append(task)
             else:
@@ -119,10 +134,7 @@ class Victims:
 
     def _may_be_moved(self, unit: Unit, least: float) -> bool:
         return all(
-            task.row.preemptible
-            and task.leaving is None
-            and task.key not in self.gone
-            and self.now - task.started >= least
+            task.row.preemptible and task.leaving is None and self.now - task.started >= least
             for task in unit.tasks
         )
 
