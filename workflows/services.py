@@ -58,6 +58,7 @@ class ContainerService:
         self.service_id = workflow.info().workflow_id.removeprefix("service/")
         self.known = False
         self.awake = True
+        self.changes = 0
         self.moves: list[CopyMove] = []
         self.told: ServiceStatus | None = None
         self.shown = ""
@@ -104,7 +105,7 @@ class ContainerService:
 
     async def _turn(self) -> ServiceTurned:
         """Look and act; what comes meanwhile is for the next one."""
-        self.awake, moves = False, list(self.moves)
+        self.awake, moves, changes = False, list(self.moves), self.changes
         turned = await workflow.execute_activity_method(
             ServiceActivities.turn,
             ServiceTurn(service_id=self.service_id, moves=moves),
@@ -113,7 +114,8 @@ class ContainerService:
             summary="look at the copies, start and stop what is due",
         )
         del self.moves[: len(moves)]
-        self._show(turned.status)
+        if self.changes == changes:  # else it looked before somebody changed what is wanted
+            self._show(turned.status)
         stop_if_cancelled()
         return turned
 
@@ -180,6 +182,7 @@ class ContainerService:
                 raise error.cause from None
             raise
         self._show(status)
+        self.changes += 1
         self.awake = True
         return status
 

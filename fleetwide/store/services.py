@@ -176,7 +176,7 @@ def made_from(
     session: Session, service_id: str, templates: Iterable[int]
 ) -> dict[int, ContainerServiceSpec]:
     """By template what new copies of it are made from, with the owner and the labels of now."""
-    row = get(session, service_id)
+    row = session.get_one(ServiceRow, service_id)
     now = {"owner": row.owner, "labels": dict(row.labels)}
     return {
         number: service_history.template_of(session, service_id, number).model_copy(update=now)
