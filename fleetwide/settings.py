@@ -181,6 +181,23 @@ class Settings(BaseSettings):
         description="seconds that a task whose place was lent is told before it has to leave; its "
         "own stop grace follows",
     )
+    defragmentation: bool = Field(
+        default=False,
+        description="whether hosts are emptied so that whole ones become free, within the "
+        "disruption budgets",
+    )
+    defragmentation_seconds: float = Field(
+        default=300, ge=1, le=86_400, description="seconds from one round of it to the next"
+    )
+    defragmentation_parallel: int = Field(
+        default=2, ge=1, le=1000, description="so many tasks it moves at a time"
+    )
+    defragmentation_deadline: float = Field(
+        default=900,
+        ge=1,
+        le=86_400,
+        description="seconds after which a host that its tasks' budgets keep full takes work again",
+    )
     object_store_url: str = Field(
         default="file:.fleetwide/objects", description="file:<folder> or s3://<bucket>/<prefix>"
     )

@@ -9,6 +9,7 @@ import structlog
 
 from fleetwide.store.session import Store
 from workers.archiving import Archiver
+from workers.defragmenting import LOOK_SECONDS, Defragmenter
 from workers.fleet import FleetWatch
 from workers.leading import Leadership
 from workers.placing import Placer
@@ -58,6 +59,7 @@ async def serve(process: Process) -> None:
         (ARCHIVE_SECONDS, archiver.turn),
         (PRUNE_SECONDS, Pruner.from_settings(process.settings, store).turn),
         (SCALE_SECONDS, scaler.scale_services),
+        (LOOK_SECONDS, Defragmenter(process.settings, store, process.client).turn),
     )
     loops = [_place(placer), *(_every(seconds, turn, leadership) for seconds, turn in turns)]
     tasks = [asyncio.create_task(loop) for loop in loops]

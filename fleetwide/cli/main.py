@@ -30,6 +30,7 @@ COMMANDS = {
     "batch": ("batch:app", "Batch jobs (Compute Managed Batch)."),
     "service": ("service:app", "Services: long-running containers that are kept up."),
     "host": ("host:app", "Container hosts."),
+    "fleet": ("fleet:app", "The fleet as a whole: how densely it is packed."),
     "pool": ("pool:app", "Host pools: machines that come and go with the work."),
     "relocation": (
         "relocation:app",
@@ -43,6 +44,11 @@ COMMANDS = {
     "worker-version": (
         "worker_version:app",
         "Builds of the control workers: which get runs, which may be stopped.",
+    ),
+    "queue": ("queue:app", "Queues of batch: who may count on what, and use it (Batch)."),
+    "capacity-request": (
+        "capacity_request:app",
+        "Requests for more capacity of a queue, decided by somebody else (Batch).",
     ),
     "scheduler": ("scheduler:app", "The scheduler: who places work."),
     "registry": ("registry:app", "The image registry."),

@@ -1,6 +1,7 @@
 """What people want of hosts, and the valve on what is given up as lost."""
 
 from fleetwide.client.transport import Transport, segment
+from fleetwide.models.defragmentation_documents import DefragmentationDocument
 from fleetwide.models.host_moves import (
     DrainRequest,
     HostMove,
@@ -43,6 +44,15 @@ class FleetClient:
     def release_valve(self, move: HostMove) -> ValveState:
         """Say that the hosts that are silent now may be given up."""
         return self._transport.post("/v1/fleet/valve/release", ValveState, body=move)
+
+    def defragmentation(self) -> DefragmentationDocument:
+        """Which host would be emptied next so that a whole one becomes free, and what stays."""
+        return self._transport.get("/v1/fleet/defragmentation", DefragmentationDocument)
+
+    def defragment(self, move: HostMove) -> DefragmentationDocument:
+        """Begin a round of it now."""
+        path = "/v1/fleet/defragmentation"
+        return self._transport.post(path, DefragmentationDocument, body=move)
 
     def _post(self, host_id: str, what: str, body: HostMove) -> HostStatus:
         path = f"/v1/hosts/{segment(host_id)}/{what}"

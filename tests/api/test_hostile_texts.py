@@ -112,6 +112,7 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("POST", "/v1/tasks/x/fetch"): {"path": "/etc", "by": "x"},
     ("POST", "/v1/tasks/x/stats"): {"samples": 2},
     ("POST", "/v1/fleet/valve/release"): REASON,
+    ("POST", "/v1/fleet/defragmentation"): REASON,
     ("POST", "/v1/hosts/x/cordon"): REASON,
     ("POST", "/v1/hosts/x/uncordon"): REASON,
     ("POST", "/v1/hosts/x/phase-out"): REASON,
