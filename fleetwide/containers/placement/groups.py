@@ -7,7 +7,7 @@ first; groups beyond their guarantees share what nobody uses, by weight.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from operator import add
+from operator import add, sub
 
 from fleetwide.containers.placement.amounts import Amounts, Dimension
 from fleetwide.containers.placement.fleet import Fleet
@@ -119,4 +119,6 @@ class Ledger:
 def _plus(used: Vector, need: Vector, count: int) -> Vector:
     if count == 1:
         return tuple(map(add, used, need))
+    if count == -1:
+        return tuple(map(sub, used, need))
     return tuple([has + asked * count for has, asked in zip(used, need, strict=True)])

@@ -7,10 +7,13 @@ nothing else changes.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import add, ge, sub
 
 import numpy as np
 import numpy.typing as npt
 
+from fleetwide.containers.placement.amounts import Dimension
 from fleetwide.containers.placement.blockers import BY_USE, Blocker
 from fleetwide.containers.placement.board import Board
 from fleetwide.containers.placement.explain import codes
@@ -35,7 +38,9 @@ class _Lent:
     """What could be had on each host beyond what is free."""
 
     tasks: dict[int, list[RunningTask]] = field(default_factory=dict)
-    """Tasks that can be asked, the first one first."""
+    """Tasks that can be asked; of the hosts in ``sorted`` the first one first."""
+    sorted: set[int] = field(default_factory=set)
+    """Few hosts are ever looked at closely."""
     coming: dict[int, Vector] = field(default_factory=dict)
     """What tasks that leave give back."""
     promised: dict[int, Vector] = field(default_factory=dict)
@@ -49,7 +54,7 @@ class _Place:
     host: int
     victims: list[RunningTask]
 
-    @property
+    @cached_property
     def cost(self) -> tuple[int, int]:
         """Those who do not know it yet count first."""
         return (sum(not task.announced for task in self.victims), len(self.victims))
@@ -107,10 +112,12 @@ class _Proposals:
         for task in running:
             if task.leaving:
                 ledger.book(task.group, task.amounts.vector, -1)
-        self.lent = _lent(board, running, ledger)
-        self.reach = _reach(board, self.lent)
+        self.lent = _lent(board, running)
+        self.reach = _reach(board, running)
         self.clearing = set(self.lent.coming) | {
-            host for host, tasks in self.lent.tasks.items() if any(task.announced for task in tasks)
+            board.fleet.index[task.host_id]
+            for task in running
+            if task.announced and task.host_id in board.fleet.index
         }
         """Hosts that somebody leaves."""
         self._open: dict[Kind, npt.NDArray[np.bool_]] = {}
@@ -144,7 +151,7 @@ class _Proposals:
         """The host on which the fewest have to be asked; the first one among equals."""
         best: _Place | None = None
         for looked, host in enumerate(self._candidates(kind), start=1):
-            place = self._place(request, kind.facts.need, host)
+            place = self._place(request, kind.facts.need, host, best)
             if place is not None and (best is None or place.cost < best.cost):
                 best = place
             if best is not None and (best.cost <= (1, 1) or looked >= ENOUGH):
@@ -162,22 +169,38 @@ class _Proposals:
         hosts: list[int] = np.flatnonzero(able).tolist()
         yield from (host for host in hosts if host not in self.clearing)
 
-    def _place(self, request: Request, need: Vector, host: int) -> _Place | None:
-        """Who has to leave this host; None when even that would not be enough."""
+    def _place(
+        self, request: Request, need: Vector, host: int, best: _Place | None
+    ) -> _Place | None:
+        """Who has to leave this host; None when that is not enough, or not less than ``best``."""
         lent, ledger = self.lent, self.ledger
         coming, promised = lent.coming.get(host, NOTHING), lent.promised.get(host, NOTHING)
         free = _less(_more(tuple(self.board.free[:, host].tolist()), coming), promised)
         victims: list[RunningTask] = []
-        for task in lent.tasks.get(host, ()):
-            if _holds(free, need):
+        fresh = 0
+        for task in self._asked_in_turn(host):
+            if _holds(free, need) or (best and (fresh, len(victims) + 1) >= best.cost):
                 break
             if self._may_take(request, task):
                 victims.append(task)
+                fresh += not task.announced
                 ledger.book(task.group, task.amounts.vector, -1)
                 free = _more(free, task.amounts.vector)
         for task in victims:
             ledger.book(task.group, task.amounts.vector, 1)
         return _Place(host, victims) if _holds(free, need) else None
+
+    def _asked_in_turn(self, host: int) -> list[RunningTask]:
+        """Those who know it first, then flexible tasks, of low priority, and the youngest."""
+        tasks = self.lent.tasks.get(host, [])
+        if host not in self.lent.sorted:
+            self.lent.sorted.add(host)
+            tasks.sort(key=self._turn)
+        return tasks
+
+    def _turn(self, task: RunningTask) -> tuple[object, ...]:
+        tier = self.ledger.group(task.group).tier
+        return (not task.announced, -tier, task.priority, -task.started, task.task_id)
 
     def _may_take(self, request: Request, task: RunningTask) -> bool:
         """Whether a task sits on what was lent: its group has its own guarantee without it."""
@@ -199,15 +222,9 @@ class _Proposals:
         self.reach[:, host] -= need
 
 
-def _lent(board: Board, running: Sequence[RunningTask], ledger: Ledger) -> _Lent:
-    """Those who know it first, then flexible tasks, of low priority, and the youngest."""
+def _lent(board: Board, running: Sequence[RunningTask]) -> _Lent:
     lent = _Lent()
-
-    def turn(task: RunningTask) -> tuple[object, ...]:
-        tier = ledger.group(task.group).tier
-        return (not task.announced, -tier, task.priority, -task.started, task.task_id)
-
-    for task in sorted(running, key=turn):
+    for task in running:
         host = board.fleet.index.get(task.host_id)
         if host is not None and task.leaving:
             lent.coming[host] = _more(lent.coming.get(host, NOTHING), task.amounts.vector)
@@ -216,25 +233,24 @@ def _lent(board: Board, running: Sequence[RunningTask], ledger: Ledger) -> _Lent
     return lent
 
 
-def _reach(board: Board, lent: _Lent) -> Whole:
+def _reach(board: Board, running: Sequence[RunningTask]) -> Whole:
     """What each host would have at the most, if everybody left who could."""
-    reach = board.free.copy()
-    for host, amounts in lent.coming.items():
-        reach[:, host] += amounts
-    for host, tasks in lent.tasks.items():
-        reach[:, host] += tuple(
-            map(sum, zip(*(each.amounts.vector for each in tasks), strict=True))
-        )
+    reach, index = board.free.copy(), board.fleet.index
+    there = [task for task in running if task.host_id in index]
+    hosts = np.fromiter((index[task.host_id] for task in there), np.intp, len(there))
+    given = np.array([task.amounts.vector for task in there], dtype=np.int64)
+    for dimension in Dimension:
+        np.add.at(reach[dimension], hosts, given.reshape(-1, len(Dimension))[:, dimension])
     return reach
 
 
 def _holds(free: Vector, need: Vector) -> bool:
-    return all(has >= asked for has, asked in zip(free, need, strict=True))
+    return all(map(ge, free, need))
 
 
 def _more(some: Vector, other: Vector) -> Vector:
-    return tuple([has + more for has, more in zip(some, other, strict=True)])
+    return tuple(map(add, some, other))
 
 
 def _less(some: Vector, other: Vector) -> Vector:
-    return tuple([has - less for has, less in zip(some, other, strict=True)])
+    return tuple(map(sub, some, other))
