@@ -101,8 +101,9 @@ class Scaler:
 
             def by(span: timedelta) -> Decision | Hold:
                 since = now - span - LEEWAY
-                samples = metrics.samples_of(session, service.service_id, service.metrics, since)
-                return decide(service.policies, bounds, samples, actions, now)
+                of = (session, service.service_id, service.metrics, since)
+                samples, minutes = metrics.samples_of(*of), metrics.minutes_of(*of)
+                return decide(service.policies, bounds, samples, actions, now, minutes)
 
             found = by(service.recent)
             if any(one.code in _NEED_MORE for one in found.verdicts):

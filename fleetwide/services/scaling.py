@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fleetwide.models.metrics import Sample
+from fleetwide.models.metrics import MinuteFigures, Sample
 from fleetwide.models.scaling import HoldCode, LastAction, PolicyVerdict, ScalingPolicy
 from fleetwide.services import step_scaling, target_tracking
-from fleetwide.services.scaling_samples import History
+from fleetwide.services.scaling_samples import Figures, History
 from fleetwide.services.scaling_verdicts import Case, Scalable, Stance, Stand
 
 # Which reason is told when policies hold for several: what somebody may have to mend comes first.
@@ -55,20 +55,27 @@ def decide(
     samples: Sequence[Sample],
     last_actions: Sequence[LastAction],
     now: datetime,
+    minutes: Sequence[MinuteFigures] = (),
 ) -> Decision | Hold:
     """The change that the policies make now, within the service's limits and switches.
 
-    ``samples`` reach back for the longest ``history_seconds``; those that are no numbers count as
-    not there.
+    ``samples`` reach back for the longest ``history_seconds``, or to where ``minutes`` end; those
+    that are no numbers count as not there.
     """
     if not policies:
         return Hold(HoldCode.NO_POLICIES, "it has no policies")
-    by_metric = defaultdict[str, list[Sample]](list)
-    for sample in samples:
-        by_metric[sample.metric].append(sample)
-    stands = [
-        _stand(policy, service, by_metric[policy.metric], last_actions, now) for policy in policies
+    each, added_up = _by_metric(samples), _by_metric(minutes)
+    cases = [
+        Case(
+            policy,
+            service,
+            History(each[policy.metric], now, policy.period_seconds, added_up[policy.metric]),
+            last_actions,
+            now,
+        )
+        for policy in policies
     ]
+    stands = [_with_faults(_judged(case), service.faults_of(case.policy.metric)) for case in cases]
     verdicts = [stand.verdict for stand in stands]
     if not service.enabled:
         return Hold(HoldCode.DISABLED, "the service is not enabled", verdicts=verdicts)
@@ -78,16 +85,11 @@ def decide(
     return _within_limits(service, chosen, verdicts)
 
 
-def _stand(
-    policy: ScalingPolicy,
-    service: Scalable,
-    samples: Sequence[Sample],
-    last_actions: Sequence[LastAction],
-    now: datetime,
-) -> Stand:
-    history = History(samples, now, policy.period_seconds)
-    case = Case(policy, service, history, last_actions, now)
-    return _with_faults(_judged(case), service.faults_of(policy.metric))
+def _by_metric(figures: Sequence[Figures]) -> defaultdict[str, list[Figures]]:
+    found = defaultdict[str, list[Figures]](list)
+    for one in figures:
+        found[one.metric].append(one)
+    return found
 
 
 def _judged(case: Case) -> Stand:

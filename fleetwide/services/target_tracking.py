@@ -124,6 +124,6 @@ def _of_copies(case: Case, tracking: TargetTracking, by_task: dict[str, float]) 
 def _asked_for(case: Case, tracking: TargetTracking, period: PeriodSamples) -> int:
     """The copies that an earlier period needed, however many there were then."""
     if period.of_service is None:
-        return _copies(sum(period.by_task.values()) / tracking.target)
+        return _copies(period.of_copies / tracking.target)
     total = period.of_service * (1 if case.policy.shares else case.service.desired)
     return _copies(total / tracking.target)

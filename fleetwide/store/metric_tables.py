@@ -24,6 +24,23 @@ class MetricSampleRow(SQLModel, table=True):
     value: float
 
 
+class MetricMinuteRow(SQLModel, table=True):
+    """What older samples of a service were made into: one row for each metric and minute."""
+
+    __tablename__: ClassVar[Any] = "metric_minute"
+
+    service_id: str = Field(primary_key=True)
+    moment: int = Field(primary_key=True, sa_type=BigInteger)
+    """The minute's begin, in milliseconds since 1970."""
+    name: str = Field(primary_key=True)
+    of_copies: bool = Field(primary_key=True)
+    together: float
+    samples: int
+    total: float
+    least: float
+    most: float
+
+
 class ServiceScalingRow(SQLModel, table=True):
     """What was decided last for a service that has policies."""
 

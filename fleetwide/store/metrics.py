@@ -11,16 +11,20 @@ from sqlmodel import Session, col, select
 from fleetwide.errors import FieldFault, NotFound
 from fleetwide.models.metrics import (
     KEPT,
+    KEPT_EACH,
     MAX_AHEAD,
     MAX_SAMPLES,
+    MINUTE,
     SHOWN,
     MetricBatch,
     MetricDocument,
     MetricSample,
     MetricsTaken,
+    MinuteFigures,
     Sample,
 )
-from fleetwide.store.metric_tables import MetricSampleRow
+from fleetwide.store import metric_minutes
+from fleetwide.store.metric_tables import MetricMinuteRow, MetricSampleRow
 from fleetwide.store.service_tables import ServiceRow
 from fleetwide.store.upserts import Upsert, add_new
 from fleetwide.validation import from_faults
@@ -28,6 +32,8 @@ from fleetwide.validation import from_faults
 _KEY = ["service_id", "moment", "name", "task_id", "source"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+SETTLED = timedelta(seconds=30)
+"""So long after a minute its samples are all there."""
 _KEEP_FIRST = Upsert.into(
     MetricSampleRow, lambda insert: insert.on_conflict_do_nothing(index_elements=_KEY)
 )
@@ -55,7 +61,12 @@ def push(session: Session, batch: MetricBatch, *, now: datetime) -> MetricsTaken
         raise from_faults(ahead)
     if unknown:
         raise NotFound(str(unknown[0]), hint="fleetwide service list", fields=tuple(unknown))
-    young = [one for one in batch.samples if (one.at or now) >= now - KEPT]
+    ends = {name: metric_minutes.end(session, name) for name in {s.service for s in batch.samples}}
+    young = [
+        one
+        for one in batch.samples
+        if (at := one.at or now) >= now - KEPT and _moment(at) >= ends[one.service]
+    ]
     taken = add_new(
         session, MetricSampleRow, [_row(one, batch.source, now) for one in young], key=_KEY
     )
@@ -68,6 +79,8 @@ def push(session: Session, batch: MetricBatch, *, now: datetime) -> MetricsTaken
 
 def add_told(session: Session, source: str, told: Iterable[tuple[str, Sample]]) -> None:
     """Keep what one source told of services; told again, nothing changes."""
+    told = list(told)
+    ends = {name: metric_minutes.end(session, name) for name in {name for name, _ in told}}
     rows = [
         {
             "service_id": service_id,
@@ -78,6 +91,7 @@ def add_told(session: Session, source: str, told: Iterable[tuple[str, Sample]]) 
             "value": sample.value,
         }
         for service_id, sample in told
+        if _moment(sample.at) >= ends[service_id]
     ]
     if rows:
         _KEEP_FIRST.run(session, rows)
@@ -97,6 +111,31 @@ def samples_of(
     ]
 
 
+def minutes_of(
+    session: Session, service_id: str, names: Iterable[str], since: datetime
+) -> list[MinuteFigures]:
+    """What older samples were made into, in the minutes from ``since`` on."""
+    row = MetricMinuteRow
+    query = select(row).where(
+        row.service_id == service_id,
+        col(row.moment) >= _moment(since),
+        col(row.name).in_(names),
+    )
+    return [
+        MinuteFigures(
+            metric=found.name,
+            of_copies=found.of_copies,
+            at=_time(found.moment) + MINUTE / 2,
+            together=found.together,
+            samples=found.samples,
+            total=found.total,
+            least=found.least,
+            most=found.most,
+        )
+        for found in session.exec(query)
+    ]
+
+
 def newest(session: Session, wanted: Wanted) -> list[MetricDocument]:
     """The newest samples first."""
     query = select(MetricSampleRow).where(MetricSampleRow.service_id == wanted.service_id)
@@ -111,11 +150,16 @@ def newest(session: Session, wanted: Wanted) -> list[MetricDocument]:
 def prune(session: Session, spans: Mapping[str, timedelta], *, now: datetime) -> None:
     """Drop what nobody looks back at: ``spans`` says how far, by service; of others what is old.
 
-    No service has more than its number of samples afterwards.
+    What a service has beyond what is kept each is added up by the minute.
     """
+    metric_minutes.drop(session, None, _moment(now - KEPT))
     for service_id in _services(session):
         span = max(spans.get(service_id, KEPT), SHOWN)
         _drop(session, service_id, _moment(now - span))
+        metric_minutes.drop(session, service_id, _moment(now - span))
+        surplus = _surplus(session, service_id, KEPT_EACH)
+        if surplus is not None:
+            metric_minutes.roll_up(session, service_id, min(surplus, _moment(now - SETTLED)))
         bound(session, service_id)
 
 
@@ -131,16 +175,21 @@ def _services(session: Session) -> Iterator[str]:
 
 def bound(session: Session, service_id: str) -> None:
     """Drop the oldest samples beyond the number that a service may have."""
+    surplus = _surplus(session, service_id, MAX_SAMPLES)
+    if surplus is not None:
+        _drop(session, service_id, surplus + 1)
+
+
+def _surplus(session: Session, service_id: str, most: int) -> int | None:
+    """The moment of the newest sample beyond the ``most`` newest ones."""
     query = (
         select(MetricSampleRow.moment)
         .where(MetricSampleRow.service_id == service_id)
         .order_by(col(MetricSampleRow.moment).desc())
-        .offset(MAX_SAMPLES)
+        .offset(most)
         .limit(1)
     )
-    surplus = session.exec(query).first()
-    if surplus is not None:
-        _drop(session, service_id, surplus + 1)
+    return session.exec(query).first()
 
 
 def _drop(session: Session, service_id: str, before: int) -> None:

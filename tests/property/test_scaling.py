@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fleetwide.models.metrics import Sample
+from fleetwide.models.metrics import MinuteFigures, Sample
 from fleetwide.models.scaling import HoldCode, LastAction, ScalingPolicy
 from fleetwide.services.scaling import Decision, Hold, decide
 from fleetwide.services.scaling_verdicts import Scalable
@@ -339,3 +339,58 @@ def test_steps_without_gaps(bounds: list[tuple[float | None, float | None]], tol
     listed = [{"lower": low, "upper": high, "adjustment": 1} for low, high in bounds]
     with pytest.raises(ValidationError, match=told.replace("[", r"\[")):
         steps("above", 10, *listed)
+
+
+def _added_up(samples: list[Sample], whole: float) -> tuple[list[Sample], list[MinuteFigures]]:
+    """The samples of the last ``whole`` seconds, and the minutes of those before."""
+    old = [one for one in samples if (NOW - one.at).total_seconds() > whole]
+    begins = {one.at.replace(second=0) for one in old}
+    minutes = []
+    for begin in begins:
+        those = [one for one in old if one.at.replace(second=0) == begin]
+        values = [one.value for one in those]
+        by_task = {task: [o.value for o in those if o.task_id == task] for task in _tasks(those)}
+        together = sum(sum(told) / len(told) for told in by_task.values())
+        middle = begin + timedelta(seconds=30)
+        figures = (together, len(values), sum(values), min(values), max(values))
+        minutes.append(MinuteFigures("cpu", True, middle, *figures))
+    return [one for one in samples if one not in old], minutes
+
+
+def _tasks(samples: list[Sample]) -> set[str]:
+    return {one.task_id for one in samples}
+
+
+@FEW
+@given(
+    loads=st.lists(st.floats(0.01, 1), min_size=8, max_size=8),
+    copies=st.integers(1, 6),
+    rule=st.sampled_from(
+        [
+            policy(period_seconds=60, tracking={"scale_in_window_seconds": 300}),
+            policy(
+                period_seconds=60,
+                step_scaling={
+                    "alarm": {"comparison": "below", "threshold": 0.3, "periods": 5},
+                    "steps": [{"adjustment": -1}],
+                },
+            ),
+        ]
+    ),
+)
+def test_what_is_added_up_decides_as_its_samples_would(
+    loads: list[float], copies: int, rule: ScalingPolicy
+) -> None:
+    samples = [
+        Sample("cpu", f"s.{index}.1", loads[age // 60], NOW - timedelta(seconds=age))
+        for age in range(1, 480, 15)
+        for index in range(copies)
+    ]
+    service = Scalable(copies, 0, 50, live=frozenset(_tasks(samples)))
+    all_told = decide([rule], service, samples, [], NOW)
+    each, minutes = _added_up(samples, 120)
+    assert minutes
+    found = decide([rule], service, each, [], NOW, minutes)
+    assert type(found) is type(all_told)
+    assert [one.wants for one in found.verdicts] == [one.wants for one in all_told.verdicts]
+    assert [one.code for one in found.verdicts] == [one.code for one in all_told.verdicts]

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 from fleetwide.errors import InvalidInput, NotFound
 from fleetwide.models.hosts import HostReport
-from fleetwide.models.metrics import CopyUsage, MetricBatch
+from fleetwide.models.metrics import CopyUsage, MetricBatch, Sample
 from fleetwide.models.metrics_endpoint import CopyMetrics
 from fleetwide.models.scaling import HoldCode, ScalingStatus
 from fleetwide.models.service_moves import DeployRequest, ServiceScale
@@ -170,6 +170,62 @@ def test_samples_are_dropped_when_nobody_looks_back_so_far(store: Store) -> None
     assert left == {"web": 2, "worker": 5, "gone": 17}
 
 
+def _busy_minutes(copies: int, now: datetime) -> list[tuple[str, Sample]]:
+    """Ten minutes of two metrics: the service had ten times the load eight minutes ago."""
+    found = []
+    for age in range(0, 600, 15):
+        at = now - timedelta(seconds=age)
+        for index in range(copies):
+            value = 0.5 if 480 <= age < 510 else 0.05
+            for name, figure in (("cpu", value), ("memory", 0.1)):
+                found.append(("web", Sample(name, f"web.{index}.1", figure, at)))
+    return found
+
+
+async def test_a_service_with_many_copies_shrinks_by_what_is_added_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = 20
+    monkeypatch.setattr(metrics, "KEPT_EACH", copies * 2 * 4 * 2)  # two minutes
+    quick = {"scale_in_cooldown_seconds": 0, "scale_in_window_seconds": 400}
+    policies = [
+        {"name": name, "metric": name, "target_tracking": {"target": 0.5, **quick}}
+        for name in ("cpu", "memory")
+    ]
+    keep(store, "web", *policies, desired=copies)
+    now = datetime.now(UTC)
+    with store.write() as session:
+        for index in range(copies):
+            copy = {"index": index, "task_id": f"web.{index}.1", "created_at": now}
+            session.add(ServiceCopyRow(service_id="web", incarnation=1, revision=1, **copy))
+        sent = _busy_minutes(copies, now)
+        metrics.add_told(session, "host/h1", sent)
+    for _ in range(2):  # what is told again of added up minutes is too old
+        with store.write() as session:
+            metrics.prune(session, {"web": timedelta(minutes=15)}, now=now)
+            metrics.add_told(session, "host/h1", sent)
+            each = metrics.samples_of(session, "web", ["cpu", "memory"], now - timedelta(hours=1))
+            minutes = metrics.minutes_of(session, "web", ["cpu"], now - timedelta(hours=1))
+        assert len(each) <= copies * 2 * 4 * 3
+        assert len(each) + 2 * sum(one.samples for one in minutes) == len(sent)
+    whole = [one for one in minutes if one.samples == copies * 4]
+    assert {one.of_copies for one in minutes} == {True}
+    assert min(one.together for one in whole) == pytest.approx(0.05 * copies)
+    assert max(one.most for one in minutes) == 0.5
+    assert sum(one.total for one in minutes) == pytest.approx(
+        sum(one.value for _, one in sent if one.metric == "cpu")
+        - sum(one.value for one in each if one.metric == "cpu")
+    )
+    late = MetricBatch.model_validate(
+        {"source": "x", "samples": [depth(1, at=now - timedelta(minutes=8))]}
+    )
+    assert push(store, late) == (0, 0, 1)
+    services = Services(store)
+    usages = Watcher(store, cast("Client", None)).usages
+    await Scaler(store, cast("Client", services), usages).scale_services()
+    assert told(store).desired == 4  # by memory, for the load of before is beyond the window
+
+
 async def test_a_turn_scales_once_and_writes_down_why(store: Store) -> None:
     keep(store, "web", QUEUE)
     keep(store, "calm")
@@ -297,7 +353,7 @@ async def test_what_endpoints_tell_is_kept_once_and_what_they_do_not_is_said(sto
     hear(copy(0, values=nonsense), copy(1, at=now + timedelta(hours=1), values={"requests": 4}))
     assert rows() == []
     await scaler.scale_services()
-    assert "web.1.1: the clock of its host is 36" in told(store).sentence
+    assert "web.1.1: the clock of its host is 3" in told(store).sentence
     good = copy(0, at=now + timedelta(milliseconds=1), values={"requests": 10.0, "cpu": 3.0})
     for _ in range(2):
         hear(good, copy(1, at=good.at, faults=refused))

@@ -13,6 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     """One step after the other."""
+    _add_metric_minutes()
     _add_rotation()
     _add_queues()
     _add_task_moves()
@@ -21,6 +22,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """The same steps, backwards."""
+    _drop_metric_minutes()
     _drop_rotation()
     _drop_task_moves()
     _drop_asks()
@@ -143,3 +145,23 @@ def _add_rotation() -> None:
 
 def _drop_rotation() -> None:
     op.drop_column("pool_machine", "rotates")
+
+
+def _add_metric_minutes() -> None:
+    """What older samples of large services are made into."""
+    op.create_table(
+        "metric_minute",
+        sa.Column("service_id", sa.String(), primary_key=True),
+        sa.Column("moment", sa.BigInteger(), primary_key=True),
+        sa.Column("name", sa.String(), primary_key=True),
+        sa.Column("of_copies", sa.Boolean(), primary_key=True),
+        sa.Column("together", sa.Float(), nullable=False),
+        sa.Column("samples", sa.Integer(), nullable=False),
+        sa.Column("total", sa.Float(), nullable=False),
+        sa.Column("least", sa.Float(), nullable=False),
+        sa.Column("most", sa.Float(), nullable=False),
+    )
+
+
+def _drop_metric_minutes() -> None:
+    op.drop_table("metric_minute")
