@@ -31,6 +31,9 @@ class Kind:
     protected: float = 0.0
 
 
+USUAL = Kind()
+
+
 def tree_of(random: Random, kind: Kind, capacity: int) -> Tree:
     """A tree whose guarantees add up."""
     sure = dict.fromkeys(BOUNDED, capacity if kind.guarantees else 0)
@@ -88,7 +91,7 @@ def row_of(random: Random, kind: Kind, tree: Tree, number: int, now: float) -> P
     )
 
 
-def world(seed: int, kind: Kind = Kind(), rules: Rules = AT_ONCE) -> tuple[Random, Scheduler]:
+def world(seed: int, kind: Kind = USUAL, rules: Rules = AT_ONCE) -> tuple[Random, Scheduler]:
     """A scheduler without any work yet."""
     random = Random(seed)
     hosts = hosts_of(random)
