@@ -6,8 +6,10 @@
 from fleetwide.batch.scheduling.room import Hosts, Room
 from fleetwide.batch.scheduling.round import decide
 from fleetwide.batch.scheduling.state import State
+from fleetwide.batch.scheduling.waiting import Wait, why
 from fleetwide.batch.scheduling.work import (
     Pending,
+    Reservation,
     Round,
     RowKey,
     Running,
@@ -31,6 +33,7 @@ class Scheduler:
     def __init__(self, snapshot: Snapshot, room: Room | None = None) -> None:
         self.state = State(snapshot, room or Hosts(snapshot.hosts))
         self._hosts = snapshot.hosts
+        self._reservation: Reservation | None = None
 
     def add(self, row: Pending) -> None:
         self.state.add(row)
@@ -45,7 +48,14 @@ class Scheduler:
         return self.state.end(key)
 
     def round(self, now: float) -> Round:
-        return decide(self.state, now)
+        """Decide what starts now. Times are seconds on any clock that does not go back."""
+        made = decide(self.state, now)
+        self._reservation = made.reservation
+        return made
+
+    def why(self, key: RowKey, now: float) -> Wait:
+        """Why a row waits after the last round. Raises ``KeyError`` when it does not."""
+        return why(self.state, key, now, self._reservation)
 
     def snapshot(self) -> Snapshot:
         """Everything as it is, from which another scheduler would decide the same."""
