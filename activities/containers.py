@@ -17,7 +17,7 @@ from fleetwide.models.hosts import HostRegistration, HostState
 from fleetwide.providers.admission import pinned_extras, pinned_image
 from fleetwide.providers.distribution import RegistryClient
 from fleetwide.providers.image_references import ImageResolver
-from fleetwide.store import capacity_groups, clock, hosts, jobs, queues, standings
+from fleetwide.store import batch_standings, capacity_groups, clock, hosts, jobs, queues, standings
 from fleetwide.store.scheduling import placement_of
 from fleetwide.store.session import Store
 from fleetwide.temporal.attempt_metrics import count_dropped
@@ -34,7 +34,8 @@ class ContainerActivities:
     def place(self, request: PlacementRequest) -> Placements:
         """Queue the attempts; the scheduler completes this activity when hosts were found.
 
-        A job that was closed meanwhile gets nothing: a call that was given up may come late.
+        A job that was closed or held meanwhile gets nothing: a call that was given up may come
+        late.
 
         Raises:
             InvalidInput: there is no such capacity group, or no such queue.
@@ -46,14 +47,13 @@ class ContainerActivities:
         image, extras = self._pinned(request)
         with self.store.write() as session:
             job = jobs.ensure(session, request.job, image, now=now, extra_images=extras)
-            if job.finished_at is not None:
+            wanted = batch_standings.still_wanted(job, request.attempts)
+            if not wanted:
                 return Placements(placed=[])
             waiter = jobs.ensure_waiter(
                 session, job, info.workflow_run_id, info.activity_id, now=now
             )
-            rows = jobs.ensure_attempts(
-                session, job, request.job, request.attempts, waiter, now=now
-            )
+            rows = jobs.ensure_attempts(session, job, request.job, wanted, waiter, now=now)
             placed = [
                 placement_of(row, job.image, job.extra_images) for row in rows if row.reserved
             ]

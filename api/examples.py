@@ -171,8 +171,46 @@ QUEUE_CHANGES: dict[str, Example] = {
         },
     },
 }
+CAPACITY_REQUEST: dict[str, Example] = {
+    "launch": {
+        "summary": "More for two weeks, from a sibling that can spare it",
+        "value": {
+            "queue": "ml/training",
+            "guarantee": {"cpu": 40},
+            "from_queue": "ml/serving",
+            "until": "2027-01-15T00:00:00Z",
+            "by": "ana",
+            "reason": "the new model is trained",
+        },
+    },
+}
+CAPACITY_DECISION: dict[str, Example] = {
+    "decision": {
+        "summary": "Who decides, and why",
+        "value": {"by": "olga", "reason": "serving has room until then"},
+    },
+}
 KILL: dict[str, Example] = {
     "reason": {"summary": "Kept with the thing", "value": {"reason": "started by mistake"}}
+}
+JOB_HOLD: dict[str, Example] = {
+    "wait": {
+        "summary": "No new children; those that run go on",
+        "value": {"reason": "the bucket is being moved", "by": "ana"},
+    },
+    "stop": {
+        "summary": "Stop those that run, too: they begin again after the release",
+        "value": {"reason": "the bucket is being moved", "by": "ana", "stop_running": True},
+    },
+}
+JOB_RELEASE: dict[str, Example] = {
+    "release": {"summary": "Go on", "value": {"reason": "the bucket is there", "by": "ana"}}
+}
+CHILDREN_CANCEL: dict[str, Example] = {
+    "some": {
+        "summary": "One child and a range of them",
+        "value": {"indexes": ["7", "20-29"], "reason": "their input is broken", "by": "ana"},
+    }
 }
 EXEC: dict[str, Example] = {
     "look": {
@@ -279,6 +317,31 @@ METRICS: dict[str, Example] = {
             "samples": [{"service": "web", "task": "web.0.1", "name": "requests", "value": 12.5}],
         },
     },
+}
+TASK_KILL: dict[str, Example] = {
+    "reason": KILL["reason"],
+    "now": {
+        "summary": "A copy of a service, without leaving its load balancers first",
+        "value": {"reason": "it answers nonsense", "by": "ana", "now": True},
+    },
+}
+TASK_MOVE: dict[str, Example] = {
+    "move": {
+        "summary": "Another service takes a copy over",
+        "value": {"task_id": "web.0.1", "to": "web-canary", "by": "ana", "reason": "it is warm"},
+    }
+}
+SERVICE_ATTRIBUTES: dict[str, Example] = {
+    "owner": {
+        "summary": "Another team has it",
+        "value": {
+            "owner": "checkout",
+            "labels": {"tier": "gold"},
+            "remove_labels": ["trial"],
+            "by": "ana",
+            "reason": "teams were split",
+        },
+    }
 }
 SERVICE: dict[str, Example] = {
     "web": {

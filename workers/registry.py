@@ -14,6 +14,8 @@ from activities.baseos import ReleaseActivities
 from activities.baseos_amis import AmiActivities
 from activities.baseos_builds import OSBuildActivities
 from activities.baseos_reports import BuilderQuestions, ReleaseQuestions
+from activities.batch import BatchActivities
+from activities.capacity_requests import CapacityRequestActivities
 from activities.containers import ContainerActivities
 from activities.errands import ErrandActivities
 from activities.fleet import FleetActivities
@@ -40,6 +42,7 @@ from workflows.baseos import OSImageBuild
 from workflows.baseos_reports import OSFixesAvailable, OSImagePlan, OSRetention
 from workflows.baseos_reproduction import OSReproduction
 from workflows.batch import BatchJob
+from workflows.capacity_requests import CapacityRequest
 from workflows.containers import ContainerTask
 from workflows.errands import TaskErrand
 from workflows.hosts import Host
@@ -58,6 +61,7 @@ WORKFLOWS: Sequence[type] = (
     Bake,
     BakeDistribution,
     BakerySweep,
+    CapacityRequest,
     ContainerService,
     ContainerTask,
     Host,
@@ -149,12 +153,16 @@ def _fleet_activities(
     """Container tasks, their hosts, and what is done in running ones."""
     containers, fleet = ContainerActivities(store, registry), FleetActivities(store, settings)
     host_pools, kept_up = PoolActivities(settings, store), ServiceActivities(store)
+    batch = BatchActivities(store, registry)
     errands = ErrandActivities(store, open_object_store(settings))
+    requests = CapacityRequestActivities(store)
     return [
         containers.place,
         containers.record_attempts,
         containers.record_kills,
         containers.finish,
+        batch.note,
+        batch.withdraw,
         containers.register_host,
         containers.disconnect_host,
         containers.remove_host,
@@ -165,6 +173,8 @@ def _fleet_activities(
         fleet.judge_attempt,
         GoneHostActivities(store).remove_gone_host,
         errands.place_errand,
+        requests.note_request,
+        requests.change_capacity,
         kept_up.ensure,
         kept_up.change,
         kept_up.kill_copy,

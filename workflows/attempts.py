@@ -44,9 +44,15 @@ class RunningAttempt:
         """Have it leave its host, if it is meant and not being stopped; what is to be booked."""
         placed = self.placement
         meant = eviction.means(placed.index, placed.host_id, placed.attempt)
-        if self._result or not meant or eviction.is_late(workflow.now()):
+        if not meant or eviction.is_late(workflow.now()):
             return []
-        noted = self.stopped(eviction.reason, eviction.message)
+        return self.end(eviction.reason, eviction.message)
+
+    def end(self, reason: EndReason, message: str) -> list[AttemptKill]:
+        """Have it stopped by itself, while others go on; what is to be booked."""
+        if self._result:
+            return []
+        noted = self.stopped(reason, message)
         self._leave = self._leave or bool(noted)
         return noted
 

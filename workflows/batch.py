@@ -20,8 +20,17 @@ with workflow.unsafe.imports_passed_through():
         BatchStatus,
         Child,
         ChildState,
+        OnFailure,
+    )
+    from fleetwide.models.batch_control import (
+        CancelChildren,
+        ChildrenCancelled,
+        HoldRequest,
+        JobStanding,
+        ReleaseRequest,
     )
     from fleetwide.models.containers import (
+        AttemptRequest,
         AttemptResult,
         FinishJob,
         JobHeader,
@@ -34,6 +43,7 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.temporal import search_attributes as attributes
 
 from workflows.attempts import CANCELLED, RunningAttempt, book_kills
+from workflows.batch_steps import HELD, NOT_YET, new_array, note, time_left, waits, withdraw
 from workflows.running import book_attempts, book_end, place, stop_if_cancelled
 
 ASK_LIMIT = 100
@@ -55,11 +65,14 @@ class BatchJob:
         self.running: set[asyncio.Task[None]] = set()
         self.placed: dict[int, RunningAttempt] = {}
         self.broken: BaseException | None = None
+        self.asking = False
+        self.recalls = 0
+        """How many want that no host is asked for at the moment."""
 
     @workflow.run
     async def run(self, spec: BatchJobSpec) -> BatchResult:
-        header = _header(spec)
-        self.array = workflow.memo_value(PROGRESS_MEMO, Array(size=spec.size), type_hint=Array)
+        header = self._job = _header(spec)
+        self.array = workflow.memo_value(PROGRESS_MEMO, new_array(spec), type_hint=Array)
         self._index(header, BatchState.RUNNING)
         self.work = asyncio.create_task(self._drive(header, spec))
         cancelled: BaseException | None = None
@@ -68,7 +81,7 @@ class BatchJob:
         except BaseException as error:
             if not is_cancelled_exception(error):
                 raise
-            cancelled = None if self.cancel_reason else error
+            cancelled = None if self.cancel_reason or self.array.stopped else error
             await self._stop_running()
             self.array.cancel_rest()
         if not self.array.done:
@@ -79,11 +92,15 @@ class BatchJob:
         """Place and book side by side until all is done, or until it is time to continue as new."""
         placer = asyncio.create_task(self._place_all(header, spec))
         placer.add_done_callback(self._child_ended)
+        timer = asyncio.create_task(self._end_in_time())
         try:
             while not (self.array.done or self._may_continue_as_new()):
                 await workflow.wait_condition(
                     lambda: (
-                        bool(self.ended) or self.broken is not None or self._may_continue_as_new()
+                        bool(self.ended)
+                        or self.broken is not None
+                        or self.array.done
+                        or self._may_continue_as_new()
                     )
                 )
                 if self.broken is not None:
@@ -92,8 +109,23 @@ class BatchJob:
                 stop_if_cancelled()
         finally:
             placer.remove_done_callback(self._child_ended)
-            placer.cancel()
-            await asyncio.gather(placer, return_exceptions=True)
+            for task in (placer, timer):
+                task.cancel()
+            await asyncio.gather(placer, timer, return_exceptions=True)
+
+    async def _end_in_time(self) -> None:
+        """Stop the job when its time is over."""
+        ends = self.array.ends_at
+        if ends is None:
+            return
+        if left := time_left(ends):
+            await workflow.sleep(left, summary="all of it has to end by then")
+        self._give_up(f"its time was over at {ends:%Y-%m-%d %H:%M:%S} UTC")
+
+    def _give_up(self, message: str) -> None:
+        assert self.work is not None
+        self.array.stopped = message
+        self.work.cancel()
 
     def _may_continue_as_new(self) -> bool:
         return (
@@ -105,20 +137,58 @@ class BatchJob:
 
     async def _place_all(self, header: JobHeader, spec: BatchJobSpec) -> None:
         """Ask for hosts, one request at a time, while fewer children run than may."""
+        await self._until_start(header, spec)
         while True:
             await workflow.wait_condition(
                 lambda: (
                     self.array.has_wanting
                     and self.array.running < spec.max_parallel
                     and not workflow.info().is_continue_as_new_suggested()
+                    and not self._on_hold
                 )
             )
             room = min(spec.max_parallel - self.array.running, ASK_LIMIT)
-            for placement in await place(header, self.array.wanted(room)):
+            for placement in await self._ask(header, self.array.wanted(room)):
                 self.array.placed(placement.index)
                 self.waiting = None
                 self._spawn(self._run_child(header, placement))
             self._show()
+
+    @property
+    def _on_hold(self) -> bool:
+        return self.array.held is not None or self.recalls > 0
+
+    async def _until_start(self, header: JobHeader, spec: BatchJobSpec) -> None:
+        """Wait for the time to begin; a job that is held from its beginning is told of, too."""
+        if left := time_left(spec.start_after):
+            self.waiting = waits(NOT_YET, f"begins at {spec.start_after:%Y-%m-%d %H:%M:%S} UTC")
+            await self._note(header, NOT_YET, self.waiting.sentence)
+            await workflow.sleep(left, summary="begins after this")
+            self.waiting = None
+            await self._note(header, "begins", "it is time")
+        elif self.array.held and not self.array.attempts:
+            await self._note(header, HELD, self.array.held.sentence)
+
+    async def _note(self, header: JobHeader, kind: str, message: str, by: str = "") -> None:
+        self._show()
+        waiting = self.array.held or (self.waiting if kind == NOT_YET else None)
+        standing = JobStanding(waiting=waiting, dropped=self.array.unwanted.parts)
+        await note(header, standing, kind, message, by)
+
+    async def _ask(self, header: JobHeader, wanted: list[AttemptRequest]) -> list[Placement]:
+        """Wait for hosts. When nothing is to be asked for any more, that is taken back."""
+        asked = asyncio.create_task(place(header, wanted))
+        self.asking = True
+        try:
+            await workflow.wait_condition(lambda: asked.done() or self._on_hold)
+            if asked.done():
+                return await asked
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            return await withdraw(header, wanted)
+        finally:
+            asked.cancel()
+            self.asking = False
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -155,6 +225,9 @@ class BatchJob:
             if retry is not None:
                 self._spawn(self._retry_later(result.key.index, retry.delay_seconds))
         self._show()
+        if spec.on_failure is OnFailure.FAIL_FAST and self.array.hopeless and not self.array.done:
+            failed = self.array.ended.get(ChildState.FAILED, 0)
+            self._give_up(f"{failed} of {spec.size} children failed for good: it fails fast")
 
     async def _retry_later(self, index: int, delay_seconds: float) -> None:
         if delay_seconds:
@@ -164,7 +237,7 @@ class BatchJob:
 
     async def _stop_running(self) -> None:
         """Cancel every child and wait until its container is gone."""
-        kills = self._kills(self.cancel_reason or CANCELLED)
+        kills = self._kills(self.cancel_reason or self.array.stopped or CANCELLED)
         for task in list(self.running):
             task.cancel()
         await book_kills(kills)
@@ -192,7 +265,7 @@ class BatchJob:
             raise cancelled
         if result.state is BatchState.FAILED:
             raise ApplicationError(
-                f"{result.failed} of {result.size} children failed for good",
+                result.message or f"{result.failed} of {result.size} children failed for good",
                 result,
                 type=ErrorCode.JOB_FAILED,
                 non_retryable=True,
@@ -209,6 +282,7 @@ class BatchJob:
             failed=ended.get(ChildState.FAILED, 0),
             cancelled=ended.get(ChildState.CANCELLED, 0),
             attempts=self.array.attempts,
+            message=self.array.stopped,
             children=self.array.children(),
         )
 
@@ -235,7 +309,7 @@ class BatchJob:
             state=self.array.outcome(),
             size=self.array.size,
             counts=self.array.counts(),
-            waiting=self.waiting,
+            waiting=self.array.held or self.waiting,
         )
 
     @workflow.query(description="Every child of a small array, the open ones of a large one")
@@ -264,10 +338,76 @@ class BatchJob:
 
     @cancel.validator
     def _cancel_is_possible(self, request: KillRequest) -> None:  # noqa: ARG002
-        if self.finished or self.cancel_reason is not None:
+        self._check_it_goes_on()
+
+    def _check_it_goes_on(self) -> None:
+        if self.finished or self.cancel_reason is not None or self.array.stopped:
             raise ApplicationError(
                 "the job is ending already", type=ErrorCode.CONFLICT, non_retryable=True
             )
+
+    @workflow.update(description="Ask for no more hosts until a release; what runs may go on")
+    async def hold(self, request: HoldRequest) -> BatchStatus:
+        await workflow.wait_condition(lambda: self.work is not None)
+        self.array.held = waits(HELD, request.reason)
+        await self._note(self._job, HELD, request.reason, request.by)
+        await workflow.wait_condition(lambda: not self.asking)
+        if request.stop_running:
+            eviction = Eviction(message=f"the job is held: {request.reason}"[:500])
+            running = list(self.placed.values())
+            await book_kills([kill for one in running for kill in one.evict(eviction)])
+        return self.status()
+
+    @hold.validator
+    def _hold_is_possible(self, request: HoldRequest) -> None:  # noqa: ARG002
+        self._check_it_goes_on()
+
+    @workflow.update(description="Go on after a hold")
+    async def release(self, request: ReleaseRequest) -> BatchStatus:
+        await workflow.wait_condition(lambda: self.work is not None)
+        self.array.held = None
+        await self._note(self._job, "released", request.reason, request.by)
+        return self.status()
+
+    @release.validator
+    def _release_is_possible(self, request: ReleaseRequest) -> None:  # noqa: ARG002
+        self._check_it_goes_on()
+
+    @workflow.update(description="Cancel some children; the others go on")
+    async def cancel_children(self, request: CancelChildren) -> ChildrenCancelled:
+        await workflow.wait_condition(lambda: self.work is not None)
+        self.recalls += 1
+        try:
+            asked = sum(self.array.unwanted.add(*each) for each in request.indexes)
+            message = f"{_told(request)} cancelled: {request.reason}"
+            await self._note(self._job, "childrenCancelled", message, request.by)
+            await workflow.wait_condition(lambda: not self.asking)
+            waited, running = self.array.drop(request.indexes)
+            stopped = [self.placed[index] for index in running if index in self.placed]
+            kills = [k for one in stopped for k in one.end(EndReason.KILLED, request.reason)]
+            await book_kills(kills)
+        finally:
+            self.recalls -= 1
+        self._show()
+        ended = asked - waited - len(kills)
+        return ChildrenCancelled(cancelled=waited, stopping=len(kills), ended_already=ended)
+
+    @cancel_children.validator
+    def _they_are_there(self, request: CancelChildren) -> None:
+        self._check_it_goes_on()
+        for _, last in request.indexes:
+            if last >= self.array.size > 0:
+                raise ApplicationError(
+                    f"there is no child {last}: the job has {self.array.size}, from 0 on",
+                    type=ErrorCode.INVALID_INPUT,
+                    non_retryable=True,
+                )
+
+
+def _told(request: CancelChildren) -> str:
+    words = [f"{low}-{high}" if high > low else f"{low}" for low, high in request.indexes[:5]]
+    more = len(request.indexes) - len(words)
+    return f"children {', '.join(words)}" + (f" and {more} more ranges" if more else "")
 
 
 def _header(spec: BatchJobSpec) -> JobHeader:

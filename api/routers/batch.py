@@ -18,7 +18,7 @@ from api.deps import (
     next_cursor,
 )
 from api.documents import job_document
-from api.examples import JOB_SPEC, KILL
+from api.examples import CHILDREN_CANCEL, JOB_HOLD, JOB_RELEASE, JOB_SPEC, KILL
 from api.lifecycles import Start, idempotent_id
 from api.logs import LogRequest, log_response
 from api.queue_rights import PersonDep, admit_job
@@ -26,6 +26,12 @@ from api.routers.containers import IdempotencyKey
 from api.starts import start_and_answer
 from fleetwide.errors import NotFound
 from fleetwide.models.batch import BatchJobSpec, BatchState, Child
+from fleetwide.models.batch_control import (
+    CancelChildren,
+    ChildrenCancelled,
+    HoldRequest,
+    ReleaseRequest,
+)
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.documents import JobDocument, Operation, OperationStatus, Page
 from fleetwide.models.labels import wanted_labels
@@ -168,3 +174,36 @@ async def cancel_job(
     """Stop all children and end the job."""
     await lifecycles.update(platform, f"batch/{job_id}", "cancel", request)
     return await get_job(platform, job_id)
+
+
+@router.post("/{job_id}/hold")
+async def hold_job(
+    platform: PlatformDep,
+    job_id: str,
+    request: Annotated[HoldRequest, Body(openapi_examples=JOB_HOLD)],
+) -> JobDocument:
+    """Ask for no more hosts until it is released; children that run go on, unless told else."""
+    await lifecycles.update(platform, f"batch/{job_id}", "hold", request)
+    return await get_job(platform, job_id)
+
+
+@router.post("/{job_id}/release")
+async def release_job(
+    platform: PlatformDep,
+    job_id: str,
+    request: Annotated[ReleaseRequest, Body(openapi_examples=JOB_RELEASE)],
+) -> JobDocument:
+    """Go on after a hold."""
+    await lifecycles.update(platform, f"batch/{job_id}", "release", request)
+    return await get_job(platform, job_id)
+
+
+@router.post("/{job_id}/children/cancel")
+async def cancel_children(
+    platform: PlatformDep,
+    job_id: str,
+    request: Annotated[CancelChildren, Body(openapi_examples=CHILDREN_CANCEL)],
+) -> ChildrenCancelled:
+    """Cancel some children; the job goes on, and can succeed without them."""
+    answer = await lifecycles.update(platform, f"batch/{job_id}", "cancel_children", request)
+    return ChildrenCancelled.model_validate(answer)

@@ -4,13 +4,17 @@ Children that were never asked for cost nothing, whatever the size: they are all
 ``fresh_from`` on. Ended children are kept one by one only in small arrays; SQL has them all.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from pydantic import BaseModel
 
 from fleetwide.batch.outcome import child_state
+from fleetwide.batch.ranges import Ranges
 from fleetwide.containers.retries import Retry, hosts_to_avoid, retry_after
+from fleetwide.models.base import Timestamp, Waiting
 from fleetwide.models.batch import BatchState, Child, ChildState
+from fleetwide.models.batch_control import IndexRange
 from fleetwide.models.containers import AttemptRequest, AttemptResult
 from fleetwide.models.retries import Lineage, RetryPolicy
 
@@ -35,7 +39,7 @@ class OpenChild(BaseModel):
 
 
 class Array(BaseModel):
-    """All children of one job."""
+    """All children of one job, and what people want of them."""
 
     size: int
     fresh_from: int = 0
@@ -43,6 +47,20 @@ class Array(BaseModel):
     ended: dict[ChildState, int] = {}
     attempts: int = 0
     kept: dict[int, Child] = {}
+    quorum: int | None = None
+    """So many have to succeed; None for all."""
+    dropped: int = 0
+    """Children that were cancelled one by one: the job can succeed without them."""
+    unwanted: Ranges = Ranges()
+    """All that anybody asked to cancel, whether they had ended or not."""
+    skipped: Ranges = Ranges()
+    """Those that were cancelled before they had been asked for."""
+    dropping: set[int] = set()
+    """Those that run still, and are being stopped."""
+    stopped: str = ""
+    """Why the platform stopped the job before its end; empty while it did not."""
+    held: Waiting | None = None
+    ends_at: Timestamp | None = None
 
     @property
     def done(self) -> bool:
@@ -73,7 +91,7 @@ class Array(BaseModel):
         while len(ready) < limit and self.fresh_from < self.size:
             ready.append(self.fresh_from)
             self.open[self.fresh_from] = OpenChild()
-            self.fresh_from += 1
+            self._go_to(self.fresh_from + 1)
         return [
             AttemptRequest(
                 index=index,
@@ -98,7 +116,10 @@ class Array(BaseModel):
         self._keep(index, state, result)
         if retry is None:
             del self.open[index]
-            self.ended[state] = self.ended.get(state, 0) + 1
+            self._count(state)
+            if index in self.dropping and state is ChildState.CANCELLED:
+                self.dropped += 1
+            self.dropping.discard(index)
             return None
         child.phase = Phase.DELAYED
         child.lineage = retry.lineage(child.attempt)
@@ -111,10 +132,64 @@ class Array(BaseModel):
         if index in self.open:
             self.open[index].phase = Phase.READY
 
+    def drop(self, ranges: Iterable[IndexRange]) -> tuple[int, list[int]]:
+        """Cancel some children: how many waited and will not run, and which ones run still.
+
+        Nothing may be asked for meanwhile that the scheduler could still answer.
+        """
+        before, running = self.dropped, list[int]()
+        for first, last in ranges:
+            self._skip(max(first, self.fresh_from), min(last, self.size - 1))
+            for index in [each for each in self.open if first <= each <= last]:
+                if self.open[index].phase is Phase.RUNNING:
+                    running.append(index)
+                else:
+                    self._drop_open(index)
+        self.dropping.update(running)
+        self._go_to(self.fresh_from)
+        return self.dropped - before, sorted(set(running))
+
+    def _skip(self, first: int, last: int) -> None:
+        count = self.skipped.add(first, last) if first <= last else 0
+        self.dropped += count
+        for index in range(first, min(last + 1, KEPT_CHILDREN)):
+            self._keep_child(Child(index=index, state=ChildState.CANCELLED))
+        self._count(ChildState.CANCELLED, count)
+
+    def _drop_open(self, index: int) -> None:
+        child = self.open.pop(index)
+        known = self.kept.get(index, Child(index=index, attempts=child.attempt - 1))
+        self._keep_child(known.model_copy(update={"state": ChildState.CANCELLED}))
+        self.dropped += 1
+        self._count(ChildState.CANCELLED)
+
+    def _go_to(self, index: int) -> None:
+        """The next fresh index from there on that is still wanted."""
+        self.fresh_from = self.skipped.beyond(index)
+
+    def _count(self, state: ChildState, count: int = 1) -> None:
+        if count:
+            self.ended[state] = self.ended.get(state, 0) + count
+
+    @property
+    def _fresh(self) -> int:
+        """Children that nobody has asked for yet."""
+        return max(self.size - self.fresh_from, 0) - self.skipped.count_from(self.fresh_from)
+
+    @property
+    def needed(self) -> int:
+        """How many have to succeed."""
+        return self.quorum or max(self.size - self.dropped, 1)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether too many have failed or were cancelled, however the others end."""
+        lost = self.ended.get(ChildState.FAILED, 0) + self.ended.get(ChildState.CANCELLED, 0)
+        return self.size - lost < self.needed
+
     def cancel_rest(self) -> None:
         """Everything that has not ended will not run any more."""
-        left = len(self.open) + self.size - self.fresh_from
-        self.ended[ChildState.CANCELLED] = self.ended.get(ChildState.CANCELLED, 0) + left
+        self._count(ChildState.CANCELLED, len(self.open) + self._fresh)
         for index in (*self.open, *range(self.fresh_from, min(self.size, KEPT_CHILDREN))):
             known = self.kept.get(index, Child(index=index))
             self._keep_child(known.model_copy(update={"state": ChildState.CANCELLED}))
@@ -142,7 +217,7 @@ class Array(BaseModel):
         phases = {
             ChildState.RUNNING: self._in(Phase.RUNNING),
             ChildState.RETRYING: self._in(Phase.DELAYED),
-            ChildState.PENDING: self._in(Phase.READY) + self.size - self.fresh_from,
+            ChildState.PENDING: self._in(Phase.READY) + self._fresh,
         }
         return {**phases, **self.ended}
 
@@ -150,9 +225,12 @@ class Array(BaseModel):
         """The job's state, from its children's."""
         if not self.done:
             return BatchState.RUNNING
-        if self.ended.get(ChildState.CANCELLED):
+        if self.ended.get(ChildState.CANCELLED, 0) > self.dropped and not self.stopped:
             return BatchState.CANCELLED
-        return BatchState.FAILED if self.ended.get(ChildState.FAILED) else BatchState.SUCCEEDED
+        if self.ended.get(ChildState.SUCCEEDED, 0) >= self.needed:
+            return BatchState.SUCCEEDED
+        failed = self.stopped or self.ended.get(ChildState.FAILED)
+        return BatchState.FAILED if failed else BatchState.CANCELLED
 
     def children(self) -> list[Child]:
         """Every child of a small array; of a large one only those that are open."""
@@ -167,5 +245,5 @@ class Array(BaseModel):
             shown[index] = known.model_copy(update={"state": state, "attempts": child.attempt})
         if self.size <= KEPT_CHILDREN:
             for index in range(self.fresh_from, self.size):
-                shown[index] = Child(index=index)
+                shown.setdefault(index, Child(index=index))
         return [shown[index] for index in sorted(shown)]

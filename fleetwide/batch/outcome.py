@@ -2,6 +2,7 @@
 
 from fleetwide.models.batch import (
     ATTEMPT_VARIABLE,
+    INDEX_ALIASES,
     INDEX_VARIABLE,
     JOB_VARIABLE,
     SIZE_VARIABLE,
@@ -23,6 +24,7 @@ def child_env(job_id: str, size: int, index: int, attempt: int) -> dict[str, str
         SIZE_VARIABLE: str(size),
         ATTEMPT_VARIABLE: str(attempt),
         JOB_VARIABLE: job_id,
+        **dict.fromkeys(INDEX_ALIASES, str(index)),
     }
 
 

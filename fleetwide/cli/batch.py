@@ -1,5 +1,7 @@
 """``fleetwide batch``: arrays of container tasks."""
 
+import getpass
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -22,7 +24,8 @@ from fleetwide.cli.problems import error_of
 from fleetwide.cli.specs import merge, pairs, parse, read_spec
 from fleetwide.cli.task import app_of, container_flags
 from fleetwide.cli.task_lists import GroupOption, LabelOption, PriorityOption, label_text
-from fleetwide.models.batch import BatchJobSpec, BatchState, Child, ChildState
+from fleetwide.models.batch import BatchJobSpec, BatchState, Child, ChildState, OnFailure
+from fleetwide.models.batch_control import CancelChildren
 from fleetwide.models.documents import JobDocument, LogChunk
 
 app = noun("Batch jobs (Compute Managed Batch).")
@@ -74,6 +77,19 @@ def submit(  # noqa: PLR0913 - one parameter per option of the command line
     retries: Annotated[int | None, typer.Option(help="Further attempts of a child.")] = None,
     max_parallel: Annotated[int | None, typer.Option(help="Children at the same time.")] = None,
     queue: Annotated[str | None, typer.Option(help="The queue to stand in.")] = None,
+    hold: Annotated[bool, typer.Option("--hold", help="Wait for a release.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop when too many children have failed.")
+    ] = False,
+    quorum: Annotated[
+        int | None, typer.Option(help="So many children have to succeed; unset, all.")
+    ] = None,
+    start_after: Annotated[
+        datetime | None, typer.Option(help="Begin no earlier; local time.")
+    ] = None,
+    deadline: Annotated[
+        datetime | None, typer.Option(help="What runs then is stopped; local time.")
+    ] = None,
     label: LabelOption = None,
     capacity_group: GroupOption = None,
     priority: PriorityOption = None,
@@ -88,6 +104,11 @@ def submit(  # noqa: PLR0913 - one parameter per option of the command line
         "app": app_name,
         "size": size,
         "queue": queue,
+        "hold": hold or None,
+        "on_failure": OnFailure.FAIL_FAST if fail_fast else None,
+        "success_quorum": quorum,
+        "start_after": start_after.astimezone() if start_after else None,
+        "deadline": deadline.astimezone() if deadline else None,
         "labels": pairs(label, "--label"),
         "capacity_group": capacity_group,
         "priority": priority,
@@ -158,10 +179,52 @@ def logs(
 
 
 @app.command()
-def cancel(job_id: JobId, reason: Reason = None, style: Output = Format.TABLE) -> None:
-    """Stop a job and all its children."""
+def cancel(
+    job_id: JobId,
+    children: Annotated[
+        list[str] | None,
+        typer.Option("--children", help="Only these: 7 or 20-29; repeatable."),
+    ] = None,
+    reason: Reason = None,
+    style: Output = Format.TABLE,
+) -> None:
+    """Stop a job and all its children, or only some of them."""
+    why = reason_or_default(reason)
     with client() as api:
-        show_job(api.jobs.cancel(job_id, reason_or_default(reason)), style)
+        if not children:
+            show_job(api.jobs.cancel(job_id, why), style)
+            return
+        asked = {"indexes": children, "reason": why, "by": getpass.getuser()}
+        answer = api.jobs.cancel_children(job_id, parse(CancelChildren, asked))
+        rows = (
+            ("cancelled", answer.cancelled),
+            ("stopping", answer.stopping),
+            ("had ended", answer.ended_already),
+        )
+        output.record(answer, Card(job_id, rows), style)
+
+
+@app.command()
+def hold(
+    job_id: JobId,
+    reason: Reason = None,
+    stop_running: Annotated[
+        bool, typer.Option("--stop-running", help="Children that run begin again afterwards.")
+    ] = False,
+    style: Output = Format.TABLE,
+) -> None:
+    """Let a job ask for no more hosts until it is released."""
+    with client() as api:
+        why, by = reason_or_default(reason), getpass.getuser()
+        show_job(api.jobs.hold(job_id, why, by=by, stop_running=stop_running), style)
+
+
+@app.command()
+def release(job_id: JobId, reason: Reason = None, style: Output = Format.TABLE) -> None:
+    """Let a job go on after a hold."""
+    with client() as api:
+        by = getpass.getuser()
+        show_job(api.jobs.release(job_id, reason_or_default(reason), by=by), style)
 
 
 app.command("why-not-moved")(relocation.child_why)

@@ -14,6 +14,7 @@ from fleetwide.client.fleet import FleetClient
 from fleetwide.client.metrics import MetricClient
 from fleetwide.client.os import OSClient
 from fleetwide.client.pools import PoolClient
+from fleetwide.client.queues import CapacityRequestClient, QueueClient
 from fleetwide.client.recipes import RecipeClient
 from fleetwide.client.registry import RegistryClient
 from fleetwide.client.registry_accounts import AccountClient
@@ -24,6 +25,12 @@ from fleetwide.client.task_queries import ALL_TASKS, TaskQuery, task_items
 from fleetwide.client.transport import Query, Transport, segment
 from fleetwide.client.worker_versions import WorkerVersionClient
 from fleetwide.models.batch import BatchJobSpec, Child
+from fleetwide.models.batch_control import (
+    CancelChildren,
+    ChildrenCancelled,
+    HoldRequest,
+    ReleaseRequest,
+)
 from fleetwide.models.containers import ContainerTaskSpec, KillRequest
 from fleetwide.models.documents import (
     EventDocument,
@@ -39,6 +46,7 @@ from fleetwide.models.documents import (
     TaskDocument,
 )
 from fleetwide.models.scheduler_documents import SchedulerDocument
+from fleetwide.models.task_kills import TaskKill
 from fleetwide.providers.api_logins import LoginAuth, login_for
 from fleetwide.providers.registry_auth import Credentials
 from fleetwide.settings import get_settings
@@ -79,6 +87,8 @@ class Client:
         self.metrics = MetricClient(self._transport)
         self.disruptions = DisruptionClient(self._transport)
         self.jobs = JobClient(self._transport)
+        self.queues = QueueClient(self._transport)
+        self.capacity_requests = CapacityRequestClient(self._transport)
         self.registry = RegistryClient(self._transport)
         self.upkeep = UpkeepClient(self._transport)
         self.regions = RegionClient(self._transport)
@@ -161,8 +171,9 @@ class TaskClient:
     def get(self, task_id: str) -> TaskDocument:
         return self._transport.get(self._path(task_id), TaskDocument)
 
-    def cancel(self, task_id: str, reason: str) -> TaskDocument:
-        body = KillRequest(reason=reason)
+    def cancel(self, task_id: str, reason: str, *, by: str = "", now: bool = False) -> TaskDocument:
+        """Stop it; a copy of a service leaves its load balancers first, unless it is ``now``."""
+        body = TaskKill(reason=reason, by=by, now=now)
         return self._transport.post(f"{self._path(task_id)}/cancel", TaskDocument, body=body)
 
     def logs(
@@ -218,6 +229,23 @@ class JobClient:
     def children(self, job_id: str, *, cursor: str | None = None, limit: int = 200) -> Page[Child]:
         query: Query = {"cursor": cursor, "limit": limit}
         return self._transport.get(f"{self._path(job_id)}/children", Page[Child], query)
+
+    def hold(
+        self, job_id: str, reason: str, *, by: str = "", stop_running: bool = False
+    ) -> JobDocument:
+        """Let it ask for no more hosts until it is released."""
+        body = HoldRequest(reason=reason, by=by, stop_running=stop_running)
+        return self._transport.post(f"{self._path(job_id)}/hold", JobDocument, body=body)
+
+    def release(self, job_id: str, reason: str = "released", *, by: str = "") -> JobDocument:
+        """Let it go on after a hold."""
+        body = ReleaseRequest(reason=reason, by=by)
+        return self._transport.post(f"{self._path(job_id)}/release", JobDocument, body=body)
+
+    def cancel_children(self, job_id: str, request: CancelChildren) -> ChildrenCancelled:
+        """Cancel some children; the others go on."""
+        path = f"{self._path(job_id)}/children/cancel"
+        return self._transport.post(path, ChildrenCancelled, body=request)
 
     def logs(
         self, job_id: str, index: int, *, tail: int | None = None, attempt: int | None = None

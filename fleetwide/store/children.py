@@ -7,12 +7,13 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from fleetwide.batch.ranges import Ranges
 from fleetwide.containers.retries import next_attempt
 from fleetwide.models.base import Waiting
 from fleetwide.models.batch import Child, ChildState
 from fleetwide.models.retries import Lineage, RetryPolicy
 from fleetwide.models.task_states import EndReason, TaskState
-from fleetwide.store import archive
+from fleetwide.store import archive, batch_standings
 from fleetwide.store.tables import AttemptRow, JobRow
 
 
@@ -20,7 +21,8 @@ def listing(session: Session, job: JobRow, *, first: int = 0, limit: int = 200) 
     """Children ``first`` to ``first + limit - 1`` of the array, by index."""
     last = min(first + limit, job.size)
     newest = {row.index: row for row in _newest(session, job, first, last)}
-    return [_child(job, index, newest.get(index)) for index in range(first, last)]
+    dropped = Ranges(parts=batch_standings.read(job).dropped)
+    return [_child(job, index, newest.get(index), dropped) for index in range(first, last)]
 
 
 def counts(session: Session, job: JobRow) -> dict[ChildState, int]:
@@ -33,7 +35,11 @@ def counts(session: Session, job: JobRow) -> dict[ChildState, int]:
     rows = _newest(session, job, 0, job.size)
     for row in rows:
         found[child_state(job, row)] += 1
-    found[ChildState.PENDING] += job.size - len(rows)
+    unasked = job.size - len(rows)
+    dropped = Ranges(parts=batch_standings.read(job).dropped)
+    gone = dropped.count_from(0) - sum(row.index in dropped for row in rows)
+    found[ChildState.CANCELLED] += gone
+    found[ChildState.PENDING] += unasked - gone
     return found
 
 
@@ -47,7 +53,10 @@ def total_attempts(session: Session, job: JobRow) -> int:
 
 
 def oldest_wait(session: Session, job: JobRow) -> Waiting | None:
-    """Why the oldest attempt without a host has none."""
+    """What holds the whole job, or why the oldest attempt without a host has none."""
+    held = batch_standings.read(job).waiting
+    if held is not None:
+        return held
     query = (
         select(AttemptRow)
         .where(AttemptRow.job_id == job.id, AttemptRow.state == TaskState.ACCEPTED)
@@ -99,9 +108,9 @@ def _newest(session: Session, job: JobRow, first: int, last: int) -> Sequence[At
     return list((archived | {row.index: row for row in rows}).values())
 
 
-def _child(job: JobRow, index: int, row: AttemptRow | None) -> Child:
+def _child(job: JobRow, index: int, row: AttemptRow | None, dropped: Ranges) -> Child:
     if row is None:
-        over = job.finished_at is not None
+        over = job.finished_at is not None or index in dropped
         return Child(index=index, state=ChildState.CANCELLED if over else ChildState.PENDING)
     return Child(
         index=index,

@@ -267,6 +267,8 @@ class JobRow(SQLModel, table=True):
     asks: str = Field(default="", sa_column_kwargs={"server_default": ""})
     """JSON of what placement reads of ``spec``, so that it need not be taken out of it each time;
     empty in rows from before."""
+    standing: dict[str, Any] | None = _json(JSON(none_as_null=True), default=None, nullable=True)
+    """The models' ``JobStanding`` of a batch job; None while nobody asked anything of it."""
     result: dict[str, Any] | None = _json(default=None, nullable=True)
     created_at: datetime = _time()
     finished_at: datetime | None = _time(default=None, index=True)

@@ -8,6 +8,7 @@ import yaml
 
 from tests.api.harness import IMAGE
 from tests.cli.conftest import Command
+from tests.platforms import eventually
 
 SMALL = ("--image", IMAGE, "--cpu", "0.1", "--memory", "16MiB")
 
@@ -97,6 +98,21 @@ def test_specs_come_from_files_and_flags_win(fleetwide: Command, tmp_path: Path)
     assert children[1] == "0  succeeded  2  normal  0  h1"
     assert fleetwide("batch", "logs", job_id, "0").out == "attempt 2 of 0 says hällo\n"
     assert "4 succeeded" in fleetwide("batch", "show", job_id).out
+
+
+def test_a_job_is_held_cut_down_and_released(fleetwide: Command) -> None:
+    flags = ("--size", "6", "--hold", "--fail-fast", "--no-wait", "-o", "name")
+    job_id = fleetwide("batch", "submit", *SMALL, *flags, "--", "exit", "0").out.strip()
+    eventually(lambda: "batch release" in fleetwide("batch", "show", job_id).out, 30, "the hold")
+    few = ("--children", "0", "--children", "4-5", "--reason", "enough", "-o", "json")
+    answer = json.loads(fleetwide("batch", "cancel", job_id, *few).out)
+    assert answer == {"cancelled": 3, "stopping": 0, "ended_already": 0}
+    assert "enough: wait" in fleetwide("batch", "hold", job_id, "--reason", "enough: wait").out
+    fleetwide("batch", "release", job_id)
+    eventually(lambda: "3 succeeded" in fleetwide("batch", "show", job_id).out, 30, "its end")
+    assert "3 cancelled" in fleetwide("batch", "show", job_id).out
+    refused = fleetwide("batch", "cancel", job_id, "--children", "x")
+    assert "no index and no range of indexes" in refused.err
 
 
 def test_a_job_whose_children_fail_ends_with_1(fleetwide: Command) -> None:

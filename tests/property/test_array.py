@@ -66,6 +66,17 @@ class ArrayMachine(RuleBasedStateMachine):
             self.array.cancel_rest()
             self.cancelled = True
 
+    @rule(first=st.integers(0, 11), more=st.integers(0, 5))
+    def drop_some(self, first: int, more: int) -> None:
+        before, running = self.array.counts(), set(self.children_in(Phase.RUNNING))
+        count, left = self.array.drop([(first, first + more), (first, first)])
+        assert set(left) == {index for index in running if first <= index <= first + more}
+        cancelled = self.array.counts().get(ChildState.CANCELLED, 0)
+        assert cancelled - before.get(ChildState.CANCELLED, 0) == count
+        for child in self.array.children():
+            if first <= child.index <= first + more and child.index not in running:
+                assert child.state in FINAL
+
     @rule()
     def continue_as_new(self) -> None:
         self.array = Array.model_validate_json(self.array.model_dump_json())
@@ -85,6 +96,10 @@ class ArrayMachine(RuleBasedStateMachine):
             assert states <= FINAL
         if self.cancelled:
             assert self.array.outcome() is BatchState.CANCELLED
+        elif self.array.done and not self.array.ended.get(ChildState.FAILED):
+            assert (self.array.outcome() is BatchState.SUCCEEDED) == (
+                self.array.size - self.array.ended.get(ChildState.CANCELLED, 0) > 0
+            )
 
 
 TestArray = ArrayMachine.TestCase

@@ -11,17 +11,19 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 
 from fleetwide.errors import BuildFailed, SmokeTestFailed
+from fleetwide.models.batch_control import CancelChildren, HoldRequest, ReleaseRequest
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.evictions import Eviction
 from fleetwide.store import images
 from tests.replay import (
+    capacity_shapes,
     errand_shapes,
     pool_shapes,
     regions_shapes,
@@ -91,6 +93,23 @@ async def task_is_evicted(plane: World) -> Any:
     handle = await plane.start("ContainerTask", task("sleep-once"), "task/evicted")
     await plane.until(lambda: plane.host.running)
     await handle.signal("evict", Eviction(message="golden"))
+    await handle.result()
+    return handle
+
+
+async def batch_is_held(plane: World) -> Any:
+    """On hold from its start, held again while it runs, cut down, released."""
+    limits = {"start_after": datetime.now(UTC) + timedelta(seconds=1), "time_limit_seconds": 3600}
+    spec = job("sleep-once", size=8, **limits)
+    handle = await plane.start("BatchJob", spec, "batch/held")
+    await plane.until(lambda: plane.host.running == 4)
+    some = CancelChildren(indexes=[(0, 0), (6, 7)], reason="two are enough")
+    await handle.execute_update("cancel_children", some)
+    hold = HoldRequest(reason="the bucket is moved", stop_running=True)
+    await handle.execute_update("hold", hold)
+    await plane.until(lambda: plane.host.running == 0)
+    await handle.execute_update("cancel_children", some.model_copy(update={"indexes": [(3, 5)]}))
+    await handle.execute_update("release", ReleaseRequest())
     await handle.result()
     return handle
 
@@ -340,6 +359,7 @@ SHAPES: tuple[Shape, ...] = (
     batch_succeeds,
     batch_is_cancelled,
     batch_is_evicted,
+    batch_is_held,
     os_is_promoted,
     os_did_not_change,
     os_is_withdrawn,
@@ -367,6 +387,7 @@ SHAPES: tuple[Shape, ...] = (
     bakery_is_swept,
     host_comes_and_goes,
     unknown_type,
+    *capacity_shapes.SHAPES,
     *errand_shapes.SHAPES,
     *pool_shapes.SHAPES,
     *registry_shapes.SHAPES,

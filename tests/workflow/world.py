@@ -92,7 +92,8 @@ class ScriptedHost:
             word, *rest = rest[run.key.attempt - 1].split()
         if word == "pull" or (word == "unpullable" and first):
             raise ApplicationError("no route", type="ImagePullFailed", non_retryable=True)
-        if word == "sleep" or (word == "sleep-once" and first):
+        sleeps_first = word == "sleep-once" and first
+        if word == "sleep" or sleeps_first or (word == "even" and run.key.index % 2 == 0):
             await self._sleep()
         if word == "deserter":
             await self._desert()
@@ -102,7 +103,7 @@ class ScriptedHost:
             await asyncio.sleep(0.05)
         if word == "flaky":
             return int(first and run.key.index % 5 == 0)
-        if word == "odd":
+        if word in ("odd", "even"):
             return run.key.index % 2
         return int(rest[0]) if word == "exit" else 0
 

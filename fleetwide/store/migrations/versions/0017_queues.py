@@ -30,11 +30,13 @@ def downgrade() -> None:
 
 
 def _add_asks() -> None:
-    """What placement reads of a job, taken out of its spec once."""
+    """What placement reads of a job, taken out of its spec once; how it stands as a whole."""
     op.add_column("job", sa.Column("asks", sa.String(), nullable=False, server_default=""))
+    op.add_column("job", sa.Column("standing", sa.JSON(), nullable=True))
 
 
 def _drop_asks() -> None:
+    op.drop_column("job", "standing")
     op.drop_column("job", "asks")
 
 
