@@ -118,6 +118,11 @@ def _of_rpc(error: RPCError, workflow_id: str) -> FleetwideError:
         return NotFound(f"there is no workflow {workflow_id}")
     if error.status is RPCStatusCode.INVALID_ARGUMENT:
         return InvalidInput(f"Temporal refuses {workflow_id[:100]!r}: {error.message}")
+    if "Workflow Task in failed state" in error.message:
+        return ServiceUnavailable(
+            f"{workflow_id} cannot go on: its workers fail to replay it, and try again",
+            hint="fleetwide worker-version list",
+        )
     return ServiceUnavailable(
         f"Temporal does not answer: {error.message}", hint="fleetwide dev status"
     )
