@@ -14,6 +14,7 @@ KNOWN = (
     "BakeDistribution",
     "BakerySweep",
     "BatchJob",
+    "CapacityRequest",
     "ContainerService",
     "ContainerTask",
     "Host",

@@ -1,5 +1,6 @@
 """Queues of batch: the tree of who may count on what."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -18,6 +19,7 @@ from fleetwide.models.base import Spec
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.documents import Page
 from fleetwide.models.queues import (
+    DEFAULT_QUEUE,
     Hold,
     QueueChange,
     QueueChangeSet,
@@ -168,7 +170,11 @@ def _apply(platform: Platform, person: Person, wanted: QueueChangeSet) -> None:
 def _remove(platform: Platform, person: Person, path: str, removal: Removal) -> None:
     with platform.store.write() as session:
         require_changes(session, person, [QueueEdit(path=path)], removal.by)
-        deed = _deed(person, removal.by, removal.reason, removal.move_to)
+        deed = replace(
+            _deed(person, removal.by, removal.reason),
+            move_to=removal.move_to,
+            late_to=None if removal.cancel_jobs else DEFAULT_QUEUE,
+        )
         queue_changes.remove(session, path, removal.revision, deed, now=datetime.now(UTC))
 
 
@@ -200,8 +206,8 @@ async def _cancel_jobs(platform: Platform, path: str, reason: str) -> int:
         return queues.open_jobs(session, path)
 
 
-def _deed(person: Person, by: str, reason: str, move_to: str | None = None) -> Deed:
-    return Deed(str(ULID()).lower(), person.name(by), reason, move_to)
+def _deed(person: Person, by: str, reason: str) -> Deed:
+    return Deed(str(ULID()).lower(), person.name(by), reason)
 
 
 def _found(platform: Platform, response: Response, path: str) -> QueueDocument:

@@ -34,7 +34,7 @@ UNITS = {
 }
 
 
-def _words(amounts: GroupAmounts) -> str | None:
+def amount_words(amounts: GroupAmounts) -> str | None:
     """``4 CPU, 16 GiB``; None when nothing is named."""
     given = {name: getattr(amounts, name) for name in UNITS}
     told = [
@@ -58,18 +58,18 @@ def _used(item: CapacityGroupDocument) -> GroupAmounts:
 def _some(amounts: GroupAmounts) -> str | None:
     """Without what there is nothing of."""
     there = {name: getattr(amounts, name) for name in UNITS if getattr(amounts, name)}
-    return _words(GroupAmounts.model_validate(there))
+    return amount_words(GroupAmounts.model_validate(there))
 
 
 GROUPS = View[CapacityGroupDocument](
     columns=(
         Column("GROUP", lambda item: item.name),
         Column("TIER", lambda item: item.tier),
-        Column("GUARANTEE", lambda item: _words(item.guarantee)),
-        Column("USED", lambda item: _words(_used(item))),
+        Column("GUARANTEE", lambda item: amount_words(item.guarantee)),
+        Column("USED", lambda item: amount_words(_used(item))),
         Column("BORROWED", lambda item: _some(item.borrowed)),
         Column("LENT", lambda item: _some(item.lent)),
-        Column("CAP", lambda item: _words(item.cap)),
+        Column("CAP", lambda item: amount_words(item.cap)),
         Column("RUNNING", lambda item: item.running),
         Column("WAITING", lambda item: item.waiting),
         Column("WEIGHT", lambda item: f"{item.weight:g}", wide=True),
@@ -161,9 +161,9 @@ def _show(group: CapacityGroupDocument, style: Format) -> None:
     rows = (
         ("group", group.name),
         ("tier", group.tier),
-        ("guarantee", _words(group.guarantee)),
-        ("cap", _words(group.cap)),
-        ("used", _words(_used(group))),
+        ("guarantee", amount_words(group.guarantee)),
+        ("cap", amount_words(group.cap)),
+        ("used", amount_words(_used(group))),
         ("borrowed", _some(group.borrowed)),
         ("lent", _some(group.lent)),
         ("running", group.running),

@@ -80,6 +80,13 @@ class Transport:
     def delete(self, path: str, query: Query | None = None) -> None:
         self._send("DELETE", path, params=_given(query))
 
+    def delete_or_wait(
+        self, path: str, answer: type[Answer], query: Query | None = None
+    ) -> Answer | None:
+        """DELETE; what is to be waited for before asking again, or None when it is gone."""
+        response = self._send("DELETE", path, params=_given(query))
+        return self._read(response, answer) if response.status_code == 202 else None
+
     def text(self, path: str, query: Query | None = None) -> str:
         return self._send("GET", path, params=_given(query)).text
 

@@ -35,7 +35,9 @@ class Deed:
     by: str
     reason: str
     move_to: str | None = None
-    """Where jobs of queues that are removed go; None where there must be none."""
+    """Where open jobs of queues that are removed go; None where there must be none."""
+    late_to: str | None = DEFAULT_QUEUE
+    """Where those go, without ``move_to``, that were accepted and are booked only afterwards."""
 
 
 def after(current: Specs, edits: Sequence[QueueEdit]) -> dict[str, QueueSpec]:
@@ -85,8 +87,8 @@ def apply(session: Session, wanted: QueueChangeSet, deed: Deed, *, now: datetime
         Conflict: a queue has another revision than expected.
         InvalidInput: there would be no tree, or work has no queue; every fault is told.
     """
-    _one_after_the_other(session, [edit.path for edit in wanted.changes])
-    if _is_done(session, deed):
+    lock(session, [edit.path for edit in wanted.changes])
+    if is_done(session, deed):
         return
     rows = {row.path: row for row in session.exec(select(QueueRow)).all()}
     current = {path: queues.spec_of(row) for path, row in rows.items()}
@@ -109,7 +111,7 @@ def remove(session: Session, path: str, revision: int | None, deed: Deed, *, now
         Conflict: it has work in it, others below it, or another revision; or is always there.
         InvalidInput: the jobs cannot go where they should.
     """
-    _one_after_the_other(session, [path])
+    lock(session, [path])
     queues.get(session, path)
     known = queues.specs(session)
     refuse_needed(session, path)
@@ -149,8 +151,8 @@ def history(
     return [QueueHistoryItem.model_validate(row.model_dump()) for row in rows]
 
 
-def _one_after_the_other(session: Session, paths: Sequence[str]) -> None:
-    """Two changes of different queues could be right alone and wrong together.
+def lock(session: Session, paths: Sequence[str]) -> None:
+    """Let changes come one after the other: two could be right alone and wrong together.
 
     Jobs that are booked at this moment for one of ``paths``, or for one above, come first too.
     """
@@ -160,7 +162,8 @@ def _one_after_the_other(session: Session, paths: Sequence[str]) -> None:
     session.exec(query.order_by(QueueRow.path).with_for_update()).all()
 
 
-def _is_done(session: Session, deed: Deed) -> bool:
+def is_done(session: Session, deed: Deed) -> bool:
+    """Whether these changes were made before."""
     query = select(QueueChangeRow.id).where(QueueChangeRow.change_set == deed.change_set)
     return session.exec(query.limit(1)).first() is not None
 
@@ -222,7 +225,7 @@ def _write(
         at=now,
         before=before,
         after=content,
-        moved_to=deed.move_to if content is None else None,
+        moved_to=(deed.move_to or deed.late_to) if content is None else None,
     )
     session.add(change)
     words = f"{kind}{f' by {deed.by}' if deed.by else ''}: {deed.reason}"

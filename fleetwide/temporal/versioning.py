@@ -26,6 +26,7 @@ BEHAVIOURS: dict[str, VersioningBehavior] = {
     "BakeDistribution": PINNED,
     "BakerySweep": PINNED,
     "BatchJob": AUTO_UPGRADE,
+    "CapacityRequest": AUTO_UPGRADE,
     "ContainerService": AUTO_UPGRADE,
     "ContainerTask": AUTO_UPGRADE,
     "Host": AUTO_UPGRADE,

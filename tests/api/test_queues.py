@@ -164,6 +164,13 @@ def test_a_queue_with_work_stays_until_the_work_goes_elsewhere(plane: Plane) -> 
         row = jobs.find(session, "batch/late")
         assert row is not None
         assert (row.queue, row.pending_until is not None) == ("other", True)
+    put(plane, "idle")
+    assert remove(plane, "idle")[0] == 204
+    accept(plane, "later", "idle")
+    with store.read() as session:
+        row = jobs.find(session, "batch/later")
+        assert row is not None
+        assert row.queue == "default"
 
 
 def submit(plane: Plane, **spec: Any) -> tuple[int, dict[str, Any]]:

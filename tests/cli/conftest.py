@@ -62,6 +62,8 @@ def fleetwide(
         "task_lists",
         "batch",
         "capacity_group",
+        "capacity_request",
+        "queue",
         "host",
         "registry_contents",
         "registry_gc",
