@@ -16,7 +16,6 @@ from activities.baseos_builds import OSBuildActivities
 from activities.baseos_reports import BuilderQuestions, ReleaseQuestions
 from activities.batch import BatchActivities
 from activities.capacity_requests import CapacityRequestActivities
-from activities.capacity_requests import CapacityRequestActivities
 from activities.containers import ContainerActivities
 from activities.errands import ErrandActivities
 from activities.fleet import FleetActivities
@@ -43,7 +42,6 @@ from workflows.baseos import OSImageBuild
 from workflows.baseos_reports import OSFixesAvailable, OSImagePlan, OSRetention
 from workflows.baseos_reproduction import OSReproduction
 from workflows.batch import BatchJob
-from workflows.capacity_requests import CapacityRequest
 from workflows.capacity_requests import CapacityRequest
 from workflows.containers import ContainerTask
 from workflows.errands import TaskErrand
@@ -158,7 +156,6 @@ def _fleet_activities(
     batch = BatchActivities(store, registry)
     errands = ErrandActivities(store, open_object_store(settings))
     requests = CapacityRequestActivities(store)
-    requests = CapacityRequestActivities(store)
     return [
         containers.place,
         containers.record_attempts,
@@ -176,8 +173,6 @@ def _fleet_activities(
         fleet.judge_attempt,
         GoneHostActivities(store).remove_gone_host,
         errands.place_errand,
-        requests.note_request,
-        requests.change_capacity,
         requests.note_request,
         requests.change_capacity,
         kept_up.ensure,

@@ -50,11 +50,6 @@ COMMANDS = {
         "capacity_request:app",
         "Requests for more capacity of a queue, decided by somebody else (Batch).",
     ),
-    "queue": ("queue:app", "Queues of batch: who may count on what, and use it (Batch)."),
-    "capacity-request": (
-        "capacity_request:app",
-        "Requests for more capacity of a queue, decided by somebody else (Batch).",
-    ),
     "scheduler": ("scheduler:app", "The scheduler: who places work."),
     "registry": ("registry:app", "The image registry."),
     "config": ("config:app", "Settings."),
