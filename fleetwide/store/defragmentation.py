@@ -21,7 +21,7 @@ from fleetwide.store import disruption_gates, scheduling, standings
 from fleetwide.store.among import among
 from fleetwide.store.fleet_tables import HostStandingRow
 from fleetwide.store.job_shapes import JobShapes
-from fleetwide.store.tables import AttemptRow, JobRow
+from fleetwide.store.tables import AttemptRow, HostRow, JobRow
 
 BY = "defragmentation"
 TRIED = 20
@@ -74,9 +74,8 @@ def next_round(session: Session, rules: Rules, *, now: datetime) -> Round:
     late = now - rules.deadline - OVERDUE
     under_way = [row for row in ours if row.changed_at is not None and row.changed_at > late]
     stuck = tuple(row.host_id for row in ours if row not in under_way)
-    silent = sum(
-        row.silent_since is not None and row.wanted != HostState.REMOVED for row in known.values()
-    )
+    away = select(HostRow.host_id).where(HostRow.state == HostState.DISCONNECTED)
+    silent = len(session.exec(away).all())
     snapshot = scheduling.snapshot(session, now=now)
     seen = Round(snapshot, None, under_way[0] if under_way else None, stuck, silent)
     if under_way or silent:
@@ -114,7 +113,7 @@ def _moves(
     query = (
         select(AttemptRow, JobRow.service_id, JobRow.workflow_id)
         .join(JobRow, col(AttemptRow.job_id) == JobRow.id)
-        .where(col(AttemptRow.reserved).is_(True), among(session, AttemptRow.host_id, hosts))
+        .where(col(AttemptRow.reserved).is_(True), col(AttemptRow.host_id).in_(hosts))
         .order_by(col(AttemptRow.id))
     )
     rows = session.exec(query).all()
