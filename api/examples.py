@@ -190,25 +190,6 @@ CAPACITY_DECISION: dict[str, Example] = {
         "value": {"by": "olga", "reason": "serving has room until then"},
     },
 }
-CAPACITY_REQUEST: dict[str, Example] = {
-    "launch": {
-        "summary": "More for two weeks, from a sibling that can spare it",
-        "value": {
-            "queue": "ml/training",
-            "guarantee": {"cpu": 40},
-            "from_queue": "ml/serving",
-            "until": "2027-01-15T00:00:00Z",
-            "by": "ana",
-            "reason": "the new model is trained",
-        },
-    },
-}
-CAPACITY_DECISION: dict[str, Example] = {
-    "decision": {
-        "summary": "Who decides, and why",
-        "value": {"by": "olga", "reason": "serving has room until then"},
-    },
-}
 KILL: dict[str, Example] = {
     "reason": {"summary": "Kept with the thing", "value": {"reason": "started by mistake"}}
 }

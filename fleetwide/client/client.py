@@ -15,7 +15,6 @@ from fleetwide.client.metrics import MetricClient
 from fleetwide.client.os import OSClient
 from fleetwide.client.pools import PoolClient
 from fleetwide.client.queues import CapacityRequestClient, QueueClient
-from fleetwide.client.queues import CapacityRequestClient, QueueClient
 from fleetwide.client.recipes import RecipeClient
 from fleetwide.client.registry import RegistryClient
 from fleetwide.client.registry_accounts import AccountClient
@@ -88,8 +87,6 @@ class Client:
         self.metrics = MetricClient(self._transport)
         self.disruptions = DisruptionClient(self._transport)
         self.jobs = JobClient(self._transport)
-        self.queues = QueueClient(self._transport)
-        self.capacity_requests = CapacityRequestClient(self._transport)
         self.queues = QueueClient(self._transport)
         self.capacity_requests = CapacityRequestClient(self._transport)
         self.registry = RegistryClient(self._transport)

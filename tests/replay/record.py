@@ -388,7 +388,6 @@ SHAPES: tuple[Shape, ...] = (
     host_comes_and_goes,
     unknown_type,
     *capacity_shapes.SHAPES,
-    *capacity_shapes.SHAPES,
     *errand_shapes.SHAPES,
     *pool_shapes.SHAPES,
     *registry_shapes.SHAPES,
