@@ -1,5 +1,7 @@
 """Which build of the control workers may be promoted, gone back to or deleted; what is wrong."""
 
+from collections.abc import Sequence
+
 from fleetwide.errors import Conflict, NotFound
 from fleetwide.models.worker_versions import VersionState, WorkerVersion, WorkerVersions
 from fleetwide.settings import UNVERSIONED
@@ -90,6 +92,23 @@ def require_deletable(versions: WorkerVersions, build_id: str) -> WorkerVersion:
             f"workers of build {build_id} polled in the last minute: stop them first", hint=hint
         )
     return version
+
+
+def with_warnings(items: Sequence[WorkerVersion], moving: int) -> list[WorkerVersion]:
+    """The builds, those in use first, each with what is wrong with it.
+
+    ``moving`` runs fail that are not pinned: whichever build got runs last, it is asked to replay
+    them.
+    """
+    in_use = [item for item in items if item.state in IN_USE]
+    in_use.sort(key=lambda item: item.state)
+    last = in_use[-1].build_id if in_use else ""
+    told = []
+    for item in [*in_use, *(item for item in items if item.state not in IN_USE)]:
+        more = moving if item.build_id == last else 0
+        counted = item.model_copy(update={"failing": item.failing + more})
+        told.append(counted.model_copy(update={"warning": warning(counted)}))
+    return told
 
 
 def warning(version: WorkerVersion) -> str:

@@ -44,7 +44,8 @@ class WorkerVersion(Record):
     pinned: int = 0
     """Those of them that cannot go on elsewhere."""
     failing: int = 0
-    """Those of them whose steps fail again and again."""
+    """Runs whose steps fail again and again: those that are pinned to it, and all that are not
+    pinned, if it is the build that got runs last."""
     warning: str = ""
     """What is wrong with it, and what to do; empty when nothing is."""
 

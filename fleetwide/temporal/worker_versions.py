@@ -30,7 +30,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleetwide.errors import Conflict, ServiceUnavailable
-from fleetwide.fleet.worker_versions import warning
+from fleetwide.fleet.worker_versions import with_warnings
 from fleetwide.models.worker_versions import VersionState, WorkerVersion, WorkerVersions
 from fleetwide.settings import UNVERSIONED
 
@@ -46,6 +46,8 @@ _STATES = {
     WorkerDeploymentVersionStatus.WORKER_DEPLOYMENT_VERSION_STATUS_DRAINING: VersionState.DRAINING,
     WorkerDeploymentVersionStatus.WORKER_DEPLOYMENT_VERSION_STATUS_DRAINED: VersionState.DRAINED,
 }
+_PINNED = "TemporalWorkflowVersioningBehavior = 'Pinned'"
+_FAILING = "TemporalReportedProblems IS NOT NULL"
 _CHANGED = frozenset({RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.ABORTED})
 
 
@@ -74,14 +76,14 @@ class WorkerDeployment:
         async with _answering():
             info, token = await self._describe()
             pollers = await self._pollers()
-            items = await asyncio.gather(
+            found = await asyncio.gather(
                 *(self._version(info, each, pollers) for each in info.version_summaries),
                 self._unversioned(info, pollers),
             )
+            moving = await self._failing_of_no_build()
         current = info.routing_config.current_deployment_version.build_id or UNVERSIONED
-        there = [item for item in items if item is not None]
-        there.sort(key=lambda item: item.state not in (VersionState.CURRENT, VersionState.RAMPING))
-        return Look(WorkerVersions(deployment=self.name, current=current, items=there), token)
+        items = with_warnings([item for item in found if item is not None], moving)
+        return Look(WorkerVersions(deployment=self.name, current=current, items=items), token)
 
     async def make_current(self, build_id: str, token: bytes, by: str) -> None:
         """Let new runs, and all that are not pinned, go on with this build."""
@@ -161,7 +163,7 @@ class WorkerDeployment:
         named = json.dumps(f"{self.name}:{build_id}")
         running, pinned, failing = await self._counts(f"TemporalWorkerDeploymentVersion = {named}")
         ramping = state is VersionState.RAMPING
-        version = WorkerVersion(
+        return WorkerVersion(
             build_id=build_id,
             state=state,
             ramp_percent=info.routing_config.ramping_version_percentage if ramping else None,
@@ -172,7 +174,6 @@ class WorkerDeployment:
             pinned=pinned,
             failing=failing,
         )
-        return version.model_copy(update={"warning": warning(version)})
 
     async def _unversioned(
         self, info: WorkerDeploymentInfo, pollers: dict[str, int]
@@ -180,33 +181,40 @@ class WorkerDeployment:
         """The workers without a build id; None when there are none, and nothing needs them."""
         routing = info.routing_config
         current = not routing.current_deployment_version.build_id
-        running, _, failing = await self._counts("TemporalWorkerDeploymentVersion IS NULL")
+        running = await self._count("TemporalWorkerDeploymentVersion IS NULL")
         polls = pollers.get(UNVERSIONED, 0)
         if not (current or polls or running):
             return None
-        version = WorkerVersion(
+        return WorkerVersion(
             build_id=UNVERSIONED,
             state=VersionState.CURRENT if current else VersionState.INACTIVE,
             since=_time(routing.current_version_changed_time) if current else None,
             pollers=polls,
             running=running,
-            failing=failing,
         )
-        return version.model_copy(update={"warning": warning(version)})
+
+    async def _failing_of_no_build(self) -> int:
+        """Open runs whose steps fail and that are not pinned.
+
+        Temporal tells of a run the build that took its last good step, not the one that fails.
+        """
+        failing, pinned = await asyncio.gather(
+            self._count(_FAILING), self._count(f"{_FAILING} AND {_PINNED}")
+        )
+        return max(failing - pinned, 0)
 
     async def _counts(self, of: str) -> tuple[int, int, int]:
-        """Open runs; those that are pinned; those whose steps fail."""
-        opened = f"{of} AND ExecutionStatus = 'Running'"
-        queries = (
-            opened,
-            f"{opened} AND TemporalWorkflowVersioningBehavior = 'Pinned'",
-            f"{opened} AND TemporalReportedProblems IS NOT NULL",
+        """Open runs; those that are pinned; those of these whose steps fail."""
+        running, pinned, failing = await asyncio.gather(
+            self._count(of),
+            self._count(f"{of} AND {_PINNED}"),
+            self._count(f"{of} AND {_PINNED} AND {_FAILING}"),
         )
-        found = await asyncio.gather(
-            *(self._client.count_workflows(query, rpc_timeout=RPC_TIMEOUT) for query in queries)
-        )
-        running, pinned, failing = (each.count for each in found)
         return running, pinned, failing
+
+    async def _count(self, of: str) -> int:
+        query = f"{of} AND ExecutionStatus = 'Running'"
+        return (await self._client.count_workflows(query, rpc_timeout=RPC_TIMEOUT)).count
 
 
 def _since(state: VersionState, summary: Summary) -> datetime | None:

@@ -116,6 +116,19 @@ def test_what_nobody_needs_is_deleted() -> None:
     assert worker_versions.require_deletable(found(TWO, drained), "old") is drained
 
 
+def test_runs_that_fail_are_counted_under_the_build_that_got_runs_last() -> None:
+    items = [ONE, TWO, THREE]
+    assert [(x.build_id, x.failing) for x in worker_versions.with_warnings(items, 4)] == [
+        ("two", 4),
+        ("one", 0),
+        ("three", 0),
+    ]
+    ramping = THREE.model_copy(update={"state": VersionState.RAMPING, "failing": 1})
+    told = worker_versions.with_warnings([ONE, ramping, TWO], 4)
+    assert [(x.build_id, x.failing) for x in told] == [("two", 0), ("three", 5), ("one", 0)]
+    assert told[1].warning.startswith("5 runs are failing on it")
+
+
 @pytest.mark.parametrize(
     ("item", "words"),
     [
