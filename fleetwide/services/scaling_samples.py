@@ -87,7 +87,7 @@ class History:
         }
         self._began = _first_moments(usable)
         self._each_since = min(self._began.values(), default=now) if minutes else None
-        moments = [one.at for one in (*usable, *minutes)]
+        moments = [*(one.at for one in usable), *(one.at for one in minutes)]
         self.newest_age = (now - max(moments)).total_seconds() if moments else None
         self.oldest_age = (now - min(moments)).total_seconds() if moments else 0.0
 

@@ -6,8 +6,8 @@ of it later is too old.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, Integer, cast, delete, func, insert, literal
-from sqlmodel import Session, col, select
+from sqlalchemy import BigInteger, Float, Integer, cast, delete, func, insert, literal, select
+from sqlmodel import Session, col
 
 from fleetwide.models.metrics import MINUTE
 from fleetwide.store.metric_tables import MetricMinuteRow, MetricSampleRow
@@ -49,7 +49,8 @@ def _added_up(service_id: str, begin: int, cut: int) -> Any:
             col(row.value),
             (col(row.moment) - col(row.moment) % MINUTE_MILLISECONDS).label("minute"),
         )
-        .where(row.service_id == service_id, col(row.moment) >= begin, col(row.moment) < cut)
+        .where(col(row.service_id) == service_id)
+        .where(col(row.moment) >= begin, col(row.moment) < cut)
         .subquery()
         .c
     )
@@ -84,12 +85,12 @@ def _added_up(service_id: str, begin: int, cut: int) -> Any:
 def end(session: Session, service_id: str) -> int:
     """The moment up to which all minutes are added up; 0 where none is."""
     query = (
-        select(MetricMinuteRow.moment)
-        .where(MetricMinuteRow.service_id == service_id)
+        select(col(MetricMinuteRow.moment))
+        .where(col(MetricMinuteRow.service_id) == service_id)
         .order_by(col(MetricMinuteRow.moment).desc())
         .limit(1)
     )
-    last = session.exec(query).first()
+    last = session.scalar(query)
     return 0 if last is None else last + MINUTE_MILLISECONDS
 
 

@@ -91,6 +91,17 @@ def keep(store: Store, service_id: str, *policies: dict[str, Any], desired: int 
         session.add(revision)
 
 
+def _copy(index: int, now: datetime) -> ServiceCopyRow:
+    return ServiceCopyRow(
+        service_id="web",
+        index=index,
+        incarnation=1,
+        revision=1,
+        task_id=f"web.{index}.1",
+        created_at=now,
+    )
+
+
 def batch(*samples: dict[str, Any], source: str = "exporter") -> MetricBatch:
     return MetricBatch.model_validate({"source": source, "samples": list(samples)})
 
@@ -196,8 +207,7 @@ async def test_a_service_with_many_copies_shrinks_by_what_is_added_up(
     now = datetime.now(UTC)
     with store.write() as session:
         for index in range(copies):
-            copy = {"index": index, "task_id": f"web.{index}.1", "created_at": now}
-            session.add(ServiceCopyRow(service_id="web", incarnation=1, revision=1, **copy))
+            session.add(_copy(index, now))
         sent = _busy_minutes(copies, now)
         metrics.add_told(session, "host/h1", sent)
     for _ in range(2):  # what is told again of added up minutes is too old
@@ -307,11 +317,8 @@ async def test_hosts_figures_are_kept_once_and_only_of_services_that_scale_by_th
     }
     await scaler.scale_services()
     assert told(store).code is HoldCode.NO_SAMPLES
-    copy = ServiceCopyRow(
-        service_id="web", index=0, incarnation=1, revision=1, task_id="web.0.1", created_at=now
-    )
     with store.write() as session:
-        session.add(copy)
+        session.add(_copy(0, now))
     await scaler.scale_services()
     assert told(store).desired == 2
 
@@ -324,9 +331,7 @@ async def test_what_endpoints_tell_is_kept_once_and_what_they_do_not_is_said(sto
     now = datetime.now(UTC)
     with store.write() as session:
         for index in range(2):
-            task_id = f"web.{index}.1"
-            copy = {"index": index, "task_id": task_id, "created_at": now}
-            session.add(ServiceCopyRow(service_id="web", incarnation=1, revision=1, **copy))
+            session.add(_copy(index, now))
     await scaler.scale_services()
 
     def hear(*told: CopyMetrics, host: str = "h1") -> None:

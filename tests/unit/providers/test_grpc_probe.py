@@ -56,7 +56,7 @@ def test_a_server_and_its_services_tell_how_they_are() -> None:
         assert asked(port) == ": NOT_SERVING"
 
 
-class Refusing(health_pb2_grpc.HealthServicer):
+class Refusing(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it brings no types
     def Check(self, request: object, context: grpc.ServicerContext) -> None:  # noqa: N802
         context.abort(grpc.StatusCode.UNAVAILABLE, "the database is away: 100 %")
 
