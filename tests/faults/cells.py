@@ -50,10 +50,11 @@ class Cell:
     registry: TinyRegistry
     temporal_port: int
     database_url: str
+    docker_url: str = DOCKER_URL
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._lives = Lives(str(self.state))
+        self._lives = Lives(str(self.state), self.docker_url)
 
     @property
     def store(self) -> Store:
@@ -76,7 +77,7 @@ class Cell:
             # A cell has so few hosts that those of two tests would close the valve.
             "FLEETWIDE_LOST_VALVE_SHARE": "1",
             "FLEETWIDE_LOST_VALVE_HOSTS": "1000",
-            "FLEETWIDE_DOCKER_URL": DOCKER_URL,
+            "FLEETWIDE_DOCKER_URL": self.docker_url,
             **more,
         }
 
@@ -173,7 +174,7 @@ class Cell:
 
     def _containers(self, task_id: str, **how: Any) -> list[Any]:
         wanted = [f"fleetwide.workflow_id=task/{task_id}", f"fleetwide.platform={self.state}"]
-        with closing(docker.APIClient(base_url=DOCKER_URL)) as api:
+        with closing(docker.APIClient(base_url=self.docker_url)) as api:
             found: list[Any] = api.containers(filters={"label": wanted}, **how)
         return found
 
@@ -209,7 +210,7 @@ class Cell:
         for lock in self.state.glob("leases/*/guard.lock"):
             with suppress(OSError, ValueError):
                 os.kill(int(lock.read_text().split()[0]), signal.SIGTERM)
-        with closing(docker.APIClient(base_url=DOCKER_URL)) as api:
+        with closing(docker.APIClient(base_url=self.docker_url)) as api:
             label = f"fleetwide.platform={self.state}"
             for found in api.containers(all=True, filters={"label": [label]}):
                 api.remove_container(found["Id"], force=True)
@@ -222,10 +223,12 @@ def _name(found: dict[str, Any]) -> str:
 
 
 @contextmanager
-def cell(folder: Path, registry: TinyRegistry, database_url: str = "") -> Iterator[Cell]:
+def cell(
+    folder: Path, registry: TinyRegistry, database_url: str = "", docker_url: str = DOCKER_URL
+) -> Iterator[Cell]:
     """A cell with Temporal, control worker and scheduler, and no host; on SQLite by default."""
     url = database_url or f"sqlite:///{folder / 'fleetwide.db'}"
-    made = Cell(folder, registry, free_port(), url)
+    made = Cell(folder, registry, free_port(), url, docker_url)
     store = made.store
     upgrade(store.engine)
     store.engine.dispose()

@@ -27,9 +27,9 @@ class Run:
 class Lives:
     """Listens from its making until ``close``, to the containers of one platform alone."""
 
-    def __init__(self, platform: str) -> None:
+    def __init__(self, platform: str, docker_url: str = DOCKER_URL) -> None:
         self._told: list[dict[str, Any]] = []
-        self._api = docker.APIClient(base_url=DOCKER_URL)
+        self._api = docker.APIClient(base_url=docker_url)
         wanted = {
             "type": ["container"],
             "event": ["start", "die"],
