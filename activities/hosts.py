@@ -14,6 +14,7 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.reaping import Reaper
+from activities.tries import Tries
 from fleetwide.containers.company import CONTAINER_LABEL
 from fleetwide.containers.launch import key_from_labels
 from fleetwide.containers.offers import disk_pressure
@@ -63,6 +64,7 @@ class Pulse:
 
     attempt: Attempt
     context: contextvars.Context
+    tries: Tries
     lease: AttemptLease | None = None
 
     def beat(self) -> None:
@@ -77,7 +79,7 @@ class Pulse:
             self.attempt.detach()
         elif self.attempt.overdue():
             self.attempt.end(EndReason.RUNTIME_LIMIT_EXCEEDED)
-        progress = self.attempt.progress()
+        progress = self.tries.note(self.attempt.progress())
         activity.heartbeat(progress)
         if self.lease is not None:
             self.lease.tick(progress)
@@ -132,17 +134,20 @@ class HostActivities:
         lease = self._leases.open(run, self._host.platform) if self._leases else None
         may_start = lease.check if lease else _unasked
         attempt = Attempt(self._host, self._store, run, self._means, may_start)
+        tries = Tries.begun(attempt.has_run)
         with self._sole(attempt):
             try:
-                result = self._execute(attempt, lease)
-            except Exception:
+                result = self._execute(attempt, tries, lease)
+            except Exception as error:
                 if lease is not None:
                     self._give_back_unused(attempt, lease)
+                tries.judge(error)
                 raise
         return result if lease is None else self._released(lease, result)
 
-    def _execute(self, attempt: Attempt, lease: AttemptLease | None) -> AttemptResult:
-        pulse = Pulse(attempt, contextvars.copy_context(), lease)
+    def _execute(self, attempt: Attempt, tries: Tries, lease: AttemptLease | None) -> AttemptResult:
+        tries.begin(attempt.progress())
+        pulse = Pulse(attempt, contextvars.copy_context(), tries, lease)
         with (
             self._pulses.watching(pulse),
             self._flushes.watching(attempt),
@@ -151,7 +156,7 @@ class HostActivities:
             self._endpoints.watching(attempt),
         ):
             if lease is not None:
-                lease.take()
+                lease.take(tries.note(attempt.progress()))
             return attempt.execute()
 
     def _give_back_unused(self, attempt: Attempt, lease: AttemptLease) -> None:

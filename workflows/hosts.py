@@ -44,7 +44,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.draining import drained, next_pause
 from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
-from workflows.running import stop_if_cancelled
+from workflows.running import result_of, stop_if_cancelled
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 WATCH_LIMIT = timedelta(days=30)
@@ -127,15 +127,16 @@ class Host:
         facts = await self._until_it_answers(spec.host_id)
         async with self.moving:
             await self._register(HostRegistration(spec=self.offer or spec, facts=facts))
+        watch: workflow.ActivityHandle[None] = workflow.start_activity(
+            "hosts.watch",
+            task_queue=host_task_queue(spec.host_id),
+            start_to_close_timeout=WATCH_LIMIT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT * (self.offer or spec).report_seconds,
+            retry_policy=ONCE,
+            summary=f"the host reports every {(self.offer or spec).report_seconds:g} s",
+        )
         try:
-            await workflow.execute_activity(
-                "hosts.watch",
-                task_queue=host_task_queue(spec.host_id),
-                start_to_close_timeout=WATCH_LIMIT,
-                heartbeat_timeout=HEARTBEAT_TIMEOUT * (self.offer or spec).report_seconds,
-                retry_policy=ONCE,
-                summary=f"the host reports every {(self.offer or spec).report_seconds:g} s",
-            )
+            await result_of(watch)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise

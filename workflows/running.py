@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -40,11 +41,8 @@ Result = TypeVar("Result")
 PLACEMENT_LIMIT = timedelta(days=30)
 RUN_MARGIN = timedelta(hours=1)
 FOR_EVER = timedelta(days=3650)
-ON_HOST = RetryPolicy(
-    initial_interval=timedelta(seconds=1),
-    maximum_interval=timedelta(seconds=10),
-    maximum_attempts=20,
-)
+# Without an end: the tries count themselves, and the last one in vain is final.
+ON_HOST = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10))
 
 # What an error of the run activity says of the attempt; any other is the platform's fault.
 FAULTS: dict[str, EndReason] = {
@@ -81,6 +79,22 @@ async def to_the_end(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
             return await task
     except BaseException:
         coroutine.close()  # a run that leaves the worker's memory never starts it
+        raise
+
+
+async def result_of(activity: workflow.ActivityHandle[Result]) -> Result:
+    """Wait for its end, and cancel it when this is cancelled.
+
+    As awaiting it does, but for a cancel that comes together with its failure: the SDK leaves that
+    failure to nobody then, and asyncio complains that it was never retrieved.
+    """
+    try:
+        return await asyncio.shield(activity)
+    except asyncio.CancelledError:
+        await workflow.wait_condition(lambda: True)  # all that came with the cancel is told by then
+        activity.cancel()
+        with suppress(ActivityError):
+            await activity
         raise
 
 
@@ -145,6 +159,7 @@ async def run_on_host(
         resume=resume,
     )
     while True:
+        began = workflow.now()
         try:
             return await _run(run, header, placement)
         except ActivityError as error:
@@ -154,7 +169,7 @@ async def run_on_host(
                 return fault_result(key, placement.host_id, error)
             # Else the host would be asked to go on with what was to be stopped.
             stop_if_cancelled()
-            if await silence.is_final(error):
+            if await silence.is_final(error, began):
                 return fault_result(key, placement.host_id, error)
             stop_if_cancelled()
 

@@ -22,6 +22,8 @@ from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
 HEARTBEAT_SECONDS = 10.0
 LEAST_HEARTBEAT_SECONDS = 3.0
 NEVER_BACK = 1000
+STEADY = timedelta(minutes=10)
+"""A host that kept an attempt for so long has made up for its earlier silences."""
 SILENT_HEARTBEATS = 2
 """A worker that is started again is there by then."""
 # After these the host has no container of the attempt: it never came that far.
@@ -79,15 +81,18 @@ class Silence:
         self.given_up = False
         """Nobody knows what became of its container."""
 
-    async def is_final(self, error: ActivityError) -> bool:
+    async def is_final(self, error: ActivityError, began: datetime) -> bool:
         """Wait until the attempt is lost (True) or its host answers again (False).
 
+        ``began`` is when its host was asked last to run it.
         No lease is renewed after the activity's end. When it ended because nobody took it up for
         ``lost_after``, the host has stopped the container already; else that is waited for.
         """
         since = workflow.now()
         if not _nobody_took_it_up(error):
             since += fence_time(self._container)
+        if workflow.now() - began >= STEADY:
+            self._returns = 0
         verdict = await self.outlast(since, self._returns)
         self._returns += 1
         self.given_up = verdict is Verdict.LOST

@@ -165,6 +165,8 @@ class RunProgress(Record):
     pull: PullProgress | None = None
     health: HealthReport | None = None
     extra_containers: list[ExtraProgress] = []
+    tries_in_vain: int = 0
+    """How many tries in a row, this one the last, have not held the running container."""
 
 
 def image_mark(image: str) -> str:

@@ -23,7 +23,6 @@ from fleetwide.containers.leases import Lease, renewal_seconds
 from fleetwide.errors import DockerUnavailable, ServiceUnavailable
 from fleetwide.models.containers import RunContainer
 from fleetwide.models.hosts import RunProgress
-from fleetwide.models.task_states import TaskState
 from fleetwide.providers.lease_folder import LeaseFolder, boot_id, boot_time
 
 ANSWER = timedelta(seconds=5)
@@ -42,13 +41,13 @@ class AttemptLease:
         self._tried_at = 0.0
         self._every = renewal_seconds(lease.stop_after)
 
-    def take(self) -> None:
-        """Return once the attempt's containers may run here.
+    def take(self, progress: RunProgress) -> None:
+        """Return once the attempt's containers may run here; ``progress`` is what it tells.
 
         Raises ``ServiceUnavailable`` when Temporal does not answer, or has given this try up, and
         ``DockerUnavailable`` where this host's disk has no room for a lease.
         """
-        sent = self._renew(RunProgress(state=TaskState.LAUNCHED))
+        sent = self._renew(progress)
         try:
             sent.result(FIRST_ANSWER_SECONDS)
         except (RPCError, WaitedTooLong) as error:

@@ -29,7 +29,7 @@ BOOT, STOP_AFTER = "boot", 5.0
 class ScriptedLease(AttemptLease):
     """A lease that Temporal confirms once, and never again."""
 
-    def take(self) -> None:
+    def take(self, progress: RunProgress) -> None:
         self._answered(self._leases.clock())
 
     def tick(self, progress: RunProgress) -> None:
