@@ -5,8 +5,8 @@ import contextvars
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from time import monotonic
 
@@ -41,6 +41,8 @@ from fleetwide.settings import Settings
 
 MOST_PULSE_SECONDS = 3.0
 """Attempts are taken for dead after 10 seconds of silence."""
+YOUNG_SECONDS = 60.0
+"""For so long each pulse is a heartbeat; later, when there are many of them, one in a few is."""
 RECONCILE_SECONDS = 15.0
 TAKE_OVER_SECONDS = 30.0
 # An object store far away takes its time for each log; a line is to be seen within two seconds.
@@ -58,7 +60,7 @@ TASK_STATES: dict[str, TaskState] = {
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pulse:
     """An attempt together with the activity that it belongs to."""
 
@@ -66,6 +68,9 @@ class Pulse:
     context: contextvars.Context
     tries: Tries
     lease: AttemptLease | None = None
+    began: float = field(default_factory=monotonic)
+    told: float = 0.0
+    """When Temporal heard of it last."""
 
     def beat(self) -> None:
         """Tell Temporal how far the attempt is; pass on what Temporal asks for."""
@@ -80,9 +85,22 @@ class Pulse:
         elif self.attempt.overdue():
             self.attempt.end(EndReason.RUNTIME_LIMIT_EXCEEDED)
         progress = self.tries.note(self.attempt.progress())
-        activity.heartbeat(progress)
+        now = monotonic()
+        if heartbeat_is_due(now - self.began, now - self.told, activity.info().heartbeat_timeout):
+            self.told = now
+            activity.heartbeat(progress)
         if self.lease is not None:
             self.lease.tick(progress)
+
+
+def heartbeat_is_due(age: float, since_last: float, timeout: timedelta | None) -> bool:
+    """Whether an attempt of this age tells Temporal that it lives: each time costs the server.
+
+    All in seconds. By its heartbeats it also hears of a cancel, so they are never rare.
+    """
+    if age < YOUNG_SECONDS or timeout is None:
+        return True
+    return since_last >= min(MOST_PULSE_SECONDS, timeout.total_seconds() / 4)
 
 
 class HostActivities:

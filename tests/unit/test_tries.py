@@ -1,6 +1,7 @@
 """How often a host tries an attempt: what held the container does not count, the rest has an end."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.hosts import HostActivities
+from activities.hosts import YOUNG_SECONDS, HostActivities, heartbeat_is_due
 from activities.tries import MOST_IN_VAIN
 from fleetwide.containers.scenarios import SIMULATE
 from fleetwide.errors import ErrorCode, ServiceUnavailable
@@ -115,3 +116,12 @@ def test_a_container_that_is_over_is_not_held(
         world.attempt("run=0s", told(0))
     with pytest.raises(ApplicationError):
         world.attempt("run=0s", told(MOST_IN_VAIN - 1))
+
+
+def test_what_has_run_for_long_tells_of_itself_more_rarely_but_in_time() -> None:
+    limit = timedelta(seconds=10)
+    assert heartbeat_is_due(YOUNG_SECONDS - 1, 0.1, limit)
+    assert not heartbeat_is_due(YOUNG_SECONDS, 1.0, limit)
+    assert heartbeat_is_due(YOUNG_SECONDS, 3.0, limit)
+    assert heartbeat_is_due(YOUNG_SECONDS, 1.0, timedelta(seconds=3))
+    assert heartbeat_is_due(YOUNG_SECONDS, 0.1, None)
