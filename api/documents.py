@@ -9,7 +9,7 @@ from api.links import links_of
 from fleetwide.containers.company import log_key as container_log_key
 from fleetwide.models.bakes import BakedImage, BakeFailure, BakeState, StageTime
 from fleetwide.models.base import Waiting
-from fleetwide.models.batch import BatchState
+from fleetwide.models.batch_states import BatchState
 from fleetwide.models.containers import AttemptKey, AttemptResult
 from fleetwide.models.documents import (
     AttemptDocument,

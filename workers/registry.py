@@ -163,6 +163,7 @@ def _fleet_activities(
         containers.finish,
         batch.note,
         batch.withdraw,
+        batch.dependencies,
         containers.register_host,
         containers.disconnect_host,
         containers.remove_host,

@@ -11,12 +11,13 @@ from fleetwide.store.session import Store
 from workers.archiving import Archiver
 from workers.defragmenting import LOOK_SECONDS, Defragmenter
 from workers.fleet import FleetWatch
+from workers.job_waits import TELL_SECONDS, JobWaitTeller
 from workers.leading import Leadership
 from workers.placing import Placer
 from workers.process import Process, run
 from workers.pruning import Pruner
 from workers.scaling import SCALE_SECONDS, Scaler
-from workers.services import ServiceTeller
+from workers.services import SERVICES_SECONDS, ServiceTeller
 from workers.sweeping import SWEEP_SECONDS, Sweeper
 from workers.targets import TARGETS_SECONDS, Registrar
 from workers.watching import Watcher
@@ -48,7 +49,8 @@ async def serve(process: Process) -> None:
     registrar = Registrar.from_settings(process.settings, store, leadership)
     turns = (
         (WATCH_SECONDS, watcher.watch_hosts),
-        (WATCH_SECONDS, ServiceTeller(store, process.client).turn),
+        (SERVICES_SECONDS, ServiceTeller(store, process.client).turn),
+        (TELL_SECONDS, JobWaitTeller(store, process.client).turn),
         (WATCH_SECONDS, FleetWatch(store, process.settings).watch_valve),
         (RECONCILE_SECONDS, watcher.reconcile),
         (RECONCILE_SECONDS, watcher.reconcile_builds),

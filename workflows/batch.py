@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,6 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.models.batch import (
         BatchJobSpec,
         BatchResult,
-        BatchState,
         BatchStatus,
         Child,
         ChildState,
@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         JobStanding,
         ReleaseRequest,
     )
+    from fleetwide.models.batch_states import BatchState
     from fleetwide.models.containers import (
         AttemptRequest,
         AttemptResult,
@@ -43,10 +44,21 @@ with workflow.unsafe.imports_passed_through():
     from fleetwide.temporal import search_attributes as attributes
 
 from workflows.attempts import CANCELLED, RunningAttempt, book_kills
-from workflows.batch_steps import HELD, NOT_YET, new_array, note, time_left, waits, withdraw
+from workflows.batch_steps import (
+    HELD,
+    NOT_YET,
+    WAITS_FOR_JOBS,
+    new_array,
+    note,
+    others,
+    time_left,
+    waits,
+    withdraw,
+)
 from workflows.running import book_attempts, book_end, place, stop_if_cancelled
 
 ASK_LIMIT = 100
+ASK_AGAIN = timedelta(minutes=1)
 PROGRESS_MEMO = "progress"
 
 
@@ -66,6 +78,9 @@ class BatchJob:
         self.placed: dict[int, RunningAttempt] = {}
         self.broken: BaseException | None = None
         self.asking = False
+        self.early = False
+        """Whether ``waiting`` is of the whole job, which has not begun."""
+        self.nudged = False
         self.recalls = 0
         """How many want that no host is asked for at the moment."""
 
@@ -137,7 +152,10 @@ class BatchJob:
 
     async def _place_all(self, header: JobHeader, spec: BatchJobSpec) -> None:
         """Ask for hosts, one request at a time, while fewer children run than may."""
+        self.early = True
+        await self._until_others(header, spec)
         await self._until_start(header, spec)
+        self.early = False
         while True:
             await workflow.wait_condition(
                 lambda: (
@@ -158,6 +176,28 @@ class BatchJob:
     def _on_hold(self) -> bool:
         return self.array.held is not None or self.recalls > 0
 
+    async def _until_others(self, header: JobHeader, spec: BatchJobSpec) -> None:
+        """Wait until the jobs that were named have ended as wanted; give up when one did not."""
+        while spec.depends_on:
+            self.nudged = False
+            verdict = await others(header, spec.depends_on)
+            if verdict.never:
+                self._give_up(verdict.never)
+                await workflow.wait_condition(lambda: False)
+            if not verdict.waits:
+                break
+            if self.waiting is None or self.waiting.sentence != verdict.waits:
+                self.waiting = waits(WAITS_FOR_JOBS, verdict.waits)
+                await self._note(header, WAITS_FOR_JOBS, verdict.waits)
+            # Told at once by the scheduler; who was terminated tells nobody.
+            with suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: self.nudged, timeout=ASK_AGAIN, timeout_summary="look again after this"
+                )
+        if self.waiting is not None:
+            self.waiting = None
+            await self._note(header, "begins", "the jobs that it waited for have ended")
+
     async def _until_start(self, header: JobHeader, spec: BatchJobSpec) -> None:
         """Wait for the time to begin; a job that is held from its beginning is told of, too."""
         if left := time_left(spec.start_after):
@@ -171,7 +211,7 @@ class BatchJob:
 
     async def _note(self, header: JobHeader, kind: str, message: str, by: str = "") -> None:
         self._show()
-        waiting = self.array.held or (self.waiting if kind == NOT_YET else None)
+        waiting = self.array.held or (self.waiting if self.early else None)
         standing = JobStanding(waiting=waiting, dropped=self.array.unwanted.parts)
         await note(header, standing, kind, message, by)
 
@@ -320,6 +360,10 @@ class BatchJob:
     def waiting_for_host(self, waiting: Waiting) -> None:
         self.waiting = waiting
         self._show()
+
+    @workflow.signal(description="A job that this one waits for has ended")
+    def others_ended(self) -> None:
+        self.nudged = True
 
     @workflow.signal(description="Stop running children and try them again")
     async def evict(self, eviction: Eviction) -> None:

@@ -7,14 +7,17 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.batch import BatchActivities
     from fleetwide.batch.array import Array
+    from fleetwide.batch.dependencies import Verdict, judge
     from fleetwide.models.base import Waiting
     from fleetwide.models.batch import BatchJobSpec
     from fleetwide.models.batch_control import JobNote, JobStanding, Withdrawal
+    from fleetwide.models.batch_dependencies import Dependency, DependencyQuestion
     from fleetwide.models.containers import AttemptRequest, JobHeader, Placement
 
 from workflows.policies import BOOKING_TIMEOUT, PERSISTENT
 
 HELD = "held"
+WAITS_FOR_JOBS = "waitsForJobs"
 NOT_YET = "startsLater"
 
 
@@ -46,6 +49,18 @@ async def note(
         retry_policy=PERSISTENT,
         summary=f"{kind}: {message}",
     )
+
+
+async def others(header: JobHeader, depends_on: list[Dependency]) -> Verdict:
+    """Whether the job may begin, by those that it waits for."""
+    states = await workflow.execute_activity_method(
+        BatchActivities.dependencies,
+        DependencyQuestion(job=header, depends_on=depends_on),
+        start_to_close_timeout=BOOKING_TIMEOUT,
+        retry_policy=PERSISTENT,
+        summary=f"how {len(depends_on)} other jobs stand",
+    )
+    return judge(states)
 
 
 async def withdraw(header: JobHeader, wanted: list[AttemptRequest]) -> list[Placement]:

@@ -25,13 +25,14 @@ from api.queue_rights import PersonDep, admit_job
 from api.routers.containers import IdempotencyKey
 from api.starts import start_and_answer
 from fleetwide.errors import NotFound
-from fleetwide.models.batch import BatchJobSpec, BatchState, Child
+from fleetwide.models.batch import BatchJobSpec, Child
 from fleetwide.models.batch_control import (
     CancelChildren,
     ChildrenCancelled,
     HoldRequest,
     ReleaseRequest,
 )
+from fleetwide.models.batch_states import BatchState
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.documents import JobDocument, Operation, OperationStatus, Page
 from fleetwide.models.labels import wanted_labels

@@ -13,8 +13,9 @@ from fleetwide.batch.outcome import child_state
 from fleetwide.batch.ranges import Ranges
 from fleetwide.containers.retries import Retry, hosts_to_avoid, retry_after
 from fleetwide.models.base import Timestamp, Waiting
-from fleetwide.models.batch import BatchState, Child, ChildState
+from fleetwide.models.batch import Child, ChildState
 from fleetwide.models.batch_control import IndexRange
+from fleetwide.models.batch_states import BatchState
 from fleetwide.models.containers import AttemptRequest, AttemptResult
 from fleetwide.models.retries import Lineage, RetryPolicy
 

@@ -24,8 +24,9 @@ from fleetwide.cli.problems import error_of
 from fleetwide.cli.specs import merge, pairs, parse, read_spec
 from fleetwide.cli.task import app_of, container_flags
 from fleetwide.cli.task_lists import GroupOption, LabelOption, PriorityOption, label_text
-from fleetwide.models.batch import BatchJobSpec, BatchState, Child, ChildState, OnFailure
+from fleetwide.models.batch import BatchJobSpec, Child, ChildState, OnFailure
 from fleetwide.models.batch_control import CancelChildren
+from fleetwide.models.batch_states import BatchState
 from fleetwide.models.documents import JobDocument, LogChunk
 
 app = noun("Batch jobs (Compute Managed Batch).")
@@ -84,6 +85,9 @@ def submit(  # noqa: PLR0913 - one parameter per option of the command line
     quorum: Annotated[
         int | None, typer.Option(help="So many children have to succeed; unset, all.")
     ] = None,
+    after: Annotated[
+        list[str] | None, typer.Option(help="Begin when this job has succeeded; repeatable.")
+    ] = None,
     start_after: Annotated[
         datetime | None, typer.Option(help="Begin no earlier; local time.")
     ] = None,
@@ -107,6 +111,7 @@ def submit(  # noqa: PLR0913 - one parameter per option of the command line
         "hold": hold or None,
         "on_failure": OnFailure.FAIL_FAST if fail_fast else None,
         "success_quorum": quorum,
+        "depends_on": [{"job": job} for job in after or []],
         "start_after": start_after.astimezone() if start_after else None,
         "deadline": deadline.astimezone() if deadline else None,
         "labels": pairs(label, "--label"),

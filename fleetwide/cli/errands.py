@@ -7,7 +7,8 @@ from fleetwide.cli import output
 from fleetwide.cli.context import going_on, until
 from fleetwide.cli.problems import raise_failure
 from fleetwide.errors import NotFound
-from fleetwide.models.batch import BatchState, ChildState
+from fleetwide.models.batch import ChildState
+from fleetwide.models.batch_states import BatchState
 from fleetwide.models.documents import (
     JobDocument,
     Operation,

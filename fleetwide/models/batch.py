@@ -6,6 +6,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from fleetwide.models.base import Name, Record, Spec, Timestamp, Waiting
+from fleetwide.models.batch_dependencies import MOST_DEPENDENCIES, Dependency
+from fleetwide.models.batch_states import BatchState
 from fleetwide.models.capacity_groups import DEFAULT_GROUP, DEFAULT_PRIORITY, Priority
 from fleetwide.models.containers import ContainerSpec
 from fleetwide.models.disruptions import DisruptionBudget
@@ -49,6 +51,8 @@ class BatchJobSpec(Spec):
     """So many children have to succeed for the job to; unset, all of them."""
     hold: bool = False
     """Whether it waits for somebody to release it."""
+    depends_on: Annotated[list[Dependency], Field(max_length=MOST_DEPENDENCIES)] = []
+    """No child gets a host before all of these jobs have ended as wanted."""
     start_after: Timestamp | None = None
     """No child gets a host before."""
     deadline: Timestamp | None = None
@@ -88,15 +92,6 @@ class ChildState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     RETRYING = "retrying"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class BatchState(StrEnum):
-    """Where the whole job stands."""
-
-    RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"

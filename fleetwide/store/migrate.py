@@ -13,6 +13,7 @@ from sqlmodel import SQLModel
 
 from fleetwide.store import (
     archive_tables,
+    batch_tables,
     capacity_tables,
     disruption_tables,
     fleet_tables,
@@ -90,6 +91,7 @@ def drift(engine: Engine) -> list[object]:
     assert host_tables.HostFaultRow.__tablename__
     assert fleet_tables.HostStandingRow.__tablename__
     assert archive_tables.ArchivedJobRow.__tablename__
+    assert batch_tables.JobWaitRow.__tablename__
     assert disruption_tables.DisruptionRow.__tablename__
     assert capacity_tables.CapacityGroupRow.__tablename__
     assert metric_tables.MetricSampleRow.__tablename__

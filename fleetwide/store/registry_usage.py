@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
-from fleetwide.models.batch import BatchState
+from fleetwide.models.batch_states import BatchState
 from fleetwide.models.registry_gc import Use
 from fleetwide.models.task_states import TaskState
 from fleetwide.store.releases import WORTH_KEEPING

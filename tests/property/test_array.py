@@ -10,7 +10,8 @@ from hypothesis.stateful import (
 )
 
 from fleetwide.batch.array import Array, Phase
-from fleetwide.models.batch import BatchState, ChildState
+from fleetwide.models.batch import ChildState
+from fleetwide.models.batch_states import BatchState
 from fleetwide.models.containers import AttemptKey, AttemptResult
 from fleetwide.models.retries import RetryPolicy
 from fleetwide.models.task_states import EndReason

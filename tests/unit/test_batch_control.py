@@ -6,10 +6,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fleetwide.batch.array import Array
+from fleetwide.batch.dependencies import MET, Verdict, judge
 from fleetwide.batch.outcome import child_env
 from fleetwide.batch.ranges import Ranges
 from fleetwide.models.batch import BatchJobSpec, ChildState
 from fleetwide.models.batch_control import CancelChildren
+from fleetwide.models.batch_dependencies import Condition, DependencyState
+from fleetwide.models.batch_states import BatchState
 
 CONTAINER = {"image": "apps/x:1", "resources": {"cpu": 1, "memory": "64MiB"}}
 RANGE = st.tuples(st.integers(0, 30), st.integers(0, 10)).map(lambda p: (p[0], p[0] + p[1]))
@@ -76,3 +79,23 @@ def test_dropping_most_of_a_large_array_costs_one_range() -> None:
 def test_children_find_their_index_by_the_names_of_other_systems() -> None:
     env = child_env("j", 5, 3, 1)
     assert env["AWS_BATCH_JOB_ARRAY_INDEX"] == env["JOB_COMPLETION_INDEX"] == "3"
+
+
+def test_every_condition_says_what_meets_it() -> None:
+    assert set(MET) == set(Condition)
+
+
+@given(st.lists(st.tuples(st.sampled_from(Condition), st.sampled_from(BatchState)), max_size=5))
+def test_a_job_begins_when_all_others_have_ended_as_wanted(
+    given_states: list[tuple[Condition, BatchState]],
+) -> None:
+    others = [
+        DependencyState(job=f"j{n}", condition=condition, state=state)
+        for n, (condition, state) in enumerate(given_states)
+    ]
+    verdict = judge(others)
+    met = [each.state in MET[each.condition] for each in others]
+    wrong = [each.state is not BatchState.RUNNING for each in others]
+    impossible = any(w and not m for w, m in zip(wrong, met, strict=True))
+    assert bool(verdict.never) == impossible
+    assert (verdict == Verdict()) == all(met)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlmodel import select
 from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowFailureError,
@@ -13,10 +14,13 @@ from temporalio.client import (
 
 from fleetwide.models.batch import ChildState
 from fleetwide.models.batch_control import CancelChildren, HoldRequest, ReleaseRequest
+from fleetwide.models.containers import KillRequest
 from fleetwide.models.evictions import Eviction
 from fleetwide.store import children, events, jobs
+from fleetwide.store.batch_tables import JobWaitRow
 from fleetwide.store.tables import JobRow
 from tests.workflow.world import World, job
+from workers.job_waits import JobWaitTeller
 
 Handle = WorkflowHandle[Any, Any]
 HOLD = HoldRequest(reason="the bucket is being moved", by="ann")
@@ -138,3 +142,34 @@ async def test_a_job_starts_at_its_time(plane: World) -> None:
     await plane.until(lambda: "startsLater" in told(plane, "batch/later"))
     assert (await handle.result())["succeeded"] == 1
     assert datetime.now(UTC) >= later
+
+
+async def test_jobs_wait_for_others_and_end_when_those_end_otherwise(plane: World) -> None:
+    first = await plane.start("BatchJob", job("sleep", size=1), "batch/first")
+    ok = job("exit", "0", size=1, depends_on=[{"job": "first"}])
+    other = job("exit", "0", size=1, depends_on=[{"job": "first", "condition": "afternotok"}])
+    after, instead = (
+        await plane.start("BatchJob", ok, "batch/after"),
+        await plane.start("BatchJob", other, "batch/instead"),
+    )
+    await plane.until(lambda: "waitsForJobs" in told(plane, "batch/after"))
+    await plane.until(lambda: "waitsForJobs" in told(plane, "batch/instead"))
+    waiting = (await after.query("status"))["waiting"]
+    assert waiting["sentence"] == "waits for 1 of 1 jobs to end: first (afterok)"
+    await first.execute_update("cancel", KillRequest(reason="enough"))
+    await JobWaitTeller(plane.store, plane.client).turn()
+    assert (await instead.result())["succeeded"] == 1
+    cause = await failure(after)
+    assert cause.message == "batch job first cancelled: afterok can never hold"
+    assert row_of(plane, "batch/after").state == "failed"
+    with plane.store.read() as session:
+        assert session.exec(select(JobWaitRow)).all() == []
+
+
+async def test_a_job_that_names_none_that_is_there_fails_at_once(plane: World) -> None:
+    spec = job("exit", "0", size=1, depends_on=[{"job": "nobody"}])
+    cause = await failure(await plane.start("BatchJob", spec, "batch/alone"))
+    assert (cause.type, cause.message) == (
+        "InvalidInput",
+        "depends_on: there is no batch job nobody",
+    )

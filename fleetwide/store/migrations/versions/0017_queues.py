@@ -30,12 +30,19 @@ def downgrade() -> None:
 
 
 def _add_asks() -> None:
-    """What placement reads of a job, taken out of its spec once; how it stands as a whole."""
+    """What placement reads of a job, taken out of its spec once; how it stands; who waits."""
     op.add_column("job", sa.Column("asks", sa.String(), nullable=False, server_default=""))
     op.add_column("job", sa.Column("standing", sa.JSON(), nullable=True))
+    op.create_table(
+        "job_wait",
+        sa.Column("workflow_id", sa.String(), primary_key=True),
+        sa.Column("on_id", sa.String(), primary_key=True),
+    )
+    op.create_index("ix_job_wait_on_id", "job_wait", ["on_id"])
 
 
 def _drop_asks() -> None:
+    op.drop_table("job_wait")
     op.drop_column("job", "standing")
     op.drop_column("job", "asks")
 
