@@ -12,7 +12,7 @@ from fleetwide.models.hosts import ContainerReport
 from fleetwide.models.task_states import TaskState
 from fleetwide.store import attempt_health, attempt_states, events, targets
 from fleetwide.store.attempt_states import Change
-from fleetwide.store.service_tables import ServiceRevisionRow, ServiceRow
+from fleetwide.store.service_tables import ServiceCopyRow, ServiceRevisionRow, ServiceRow
 from fleetwide.store.session import Store
 from fleetwide.store.tables import AttemptRow, HostRow, JobRow
 
@@ -90,6 +90,17 @@ class Serving:
             )
             events.append(session, job.workflow_id, "state", "attempt 1 is Started", at=_now())
         return task_id
+
+    def move(self, task_id: str, to: str, index: int) -> None:
+        """Let a copy be one of another service."""
+        with self.store.write() as session:
+            job = _job(session, task_id)
+            job.service_id, job.copy_index = to, index
+            session.add(job)
+            place = {"service_id": to, "index": index, "incarnation": 1, "revision": 1}
+            session.add(ServiceCopyRow(**place, task_id=task_id, created_at=_now()))
+            targets.hand_over(session, task_id, to)
+            events.append(session, f"service/{to}", "moveTask", "it was moved", at=_now())
 
     def health(self, task_id: str, status: str) -> None:
         """What the checks of a copy tell."""

@@ -22,7 +22,7 @@ from fleetwide.models.targets import Provider, Target, TargetState
 from fleetwide.providers.nginx_targets import NginxUpstreams
 from fleetwide.services.targets import Change, ReachableCopy, Registration, due
 from fleetwide.settings import Settings
-from fleetwide.store import endpoints, events, targets
+from fleetwide.store import endpoints, events, service_copies, targets
 from fleetwide.store.scheduler_lease import LeaseLost
 from fleetwide.store.session import Store
 from fleetwide.store.target_tables import ServiceTargetRow
@@ -105,7 +105,7 @@ class Registrar:
         if self._cursor is None or monotonic() - self._looked >= LOOK_AT_ALL:
             return News(newest, None, busy)
         told = events.subjects(session, self._cursor, limit=MOST_EVENTS)
-        services = _services({subject for _, subject in told})
+        services = _services(session, {subject for _, subject in told})
         if services is None or len(told) == MOST_EVENTS:
             return News(newest, None, busy)
         return News(told[-1][0] if told else self._cursor, services, busy)
@@ -202,12 +202,14 @@ def _groups(settings: Settings) -> "TargetGroups":
     return TargetGroups(settings)
 
 
-def _services(subjects: set[str]) -> frozenset[str] | None:
+def _services(session: Session, subjects: set[str]) -> frozenset[str] | None:
     """The services that events on these subjects may be about; None when it may be any.
 
     A task is named ``<service>.<index>.<incarnation>``; what looks so and is none does no harm.
+    One that was moved is a copy of another service by now.
     """
-    found = set[str]()
+    tasks = sorted(name.removeprefix("task/") for name in subjects if name.startswith("task/"))
+    found = set(service_copies.services_of(session, tasks).values())
     for subject in subjects:
         kind, _, name = subject.partition("/")
         if kind == "host":

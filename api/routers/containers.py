@@ -17,19 +17,20 @@ from api.deps import (
     next_cursor,
 )
 from api.documents import task_document
-from api.examples import KILL, TASK_SPEC
+from api.examples import TASK_KILL, TASK_SPEC
 from api.lifecycles import Start, idempotent_id
 from api.logs import LogRequest, log_response
 from api.starts import start_and_answer
 from api.task_filters import TaskFilterDep
 from fleetwide.errors import InvalidInput, NotFound
-from fleetwide.models.containers import ContainerTaskSpec, KillRequest
+from fleetwide.models.containers import ContainerTaskSpec
 from fleetwide.models.documents import (
     Operation,
     OperationStatus,
     Page,
     TaskDocument,
 )
+from fleetwide.models.task_kills import TaskKill
 from fleetwide.models.task_states import TaskState
 from fleetwide.store import job_lists, jobs
 from fleetwide.temporal import search_attributes as attributes
@@ -123,9 +124,13 @@ async def _operation(platform: Platform, task_id: str) -> Operation:
 async def cancel_task(
     platform: PlatformDep,
     task_id: str,
-    request: Annotated[KillRequest, Body(openapi_examples=KILL)],
+    request: Annotated[TaskKill, Body(openapi_examples=TASK_KILL)],
 ) -> TaskDocument:
-    """Stop the container and end the task; the reason is kept with it."""
+    """Stop the container and end the task; the reason is kept with it.
+
+    A copy of a service leaves its load balancers first, and the answer does not wait for that; then
+    it is stopped, and another takes its place.
+    """
     await lifecycles.update(platform, f"task/{task_id}", "kill", request)
     return await get_task(platform, task_id)
 

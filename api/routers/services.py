@@ -10,7 +10,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from api import lifecycles
 from api.admission import admit
 from api.deps import CursorDep, LabelsQuery, LimitQuery, Platform, PlatformDep, next_cursor
-from api.examples import SERVICE
+from api.examples import SERVICE, SERVICE_ATTRIBUTES, TASK_MOVE
 from api.lifecycles import Start
 from api.service_documents import (
     activity_document,
@@ -37,11 +37,13 @@ from fleetwide.models.service_moves import (
     CopyTermination,
     DeployRequest,
     Kept,
+    ServiceAttributes,
     ServiceMove,
     ServiceProcesses,
     ServiceRollback,
     ServiceScale,
     ServiceSwitch,
+    TaskMove,
 )
 from fleetwide.services.revisions import plan
 from fleetwide.store import service_changes, service_copies, service_history, services
@@ -239,6 +241,16 @@ async def set_processes(
     return await _asked(platform, name, "set_processes", request)
 
 
+@router.post("/{name}/attributes")
+async def set_attributes(
+    platform: PlatformDep,
+    name: ServiceName,
+    request: Annotated[ServiceAttributes, Body(openapi_examples=SERVICE_ATTRIBUTES)],
+) -> ServiceDocument:
+    """Change owner and labels: no revision, no deploy; copies that run keep those they have."""
+    return await _asked(platform, name, "set_attributes", request)
+
+
 @router.post("/{name}/pause")
 async def pause_deploy(
     platform: PlatformDep, name: ServiceName, request: ServiceMove
@@ -285,6 +297,19 @@ async def terminate_copy(
 ) -> ServiceDocument:
     """End one copy; another takes its place, unless the service shrinks."""
     return await _asked(platform, name, "terminate_copy", request)
+
+
+@router.post("/{name}/move-task")
+async def move_task(
+    platform: PlatformDep,
+    name: ServiceName,
+    request: Annotated[TaskMove, Body(openapi_examples=TASK_MOVE)],
+) -> ServiceDocument:
+    """Let a running copy of this service be one of another, without a restart.
+
+    This one wants a copy less from then on, the other one more. 409 says what keeps it from it.
+    """
+    return await _asked(platform, name, "move_task", request)
 
 
 @router.delete("/{name}", status_code=202)

@@ -11,6 +11,7 @@ from fleetwide.cli.context import Cursor, File, Limit, Output, client, noun
 from fleetwide.cli.output import Format
 from fleetwide.cli.service_endpoints import endpoints, targets
 from fleetwide.cli.service_lines import ACTIVITY, COPIES, REVISIONS, SERVICES, show_service
+from fleetwide.cli.service_moves import Version, attributes, move_task
 from fleetwide.cli.service_scaling import scaling
 from fleetwide.cli.specs import pairs, parse, read_spec
 from fleetwide.cli.task_lists import LabelOption
@@ -28,14 +29,10 @@ from fleetwide.models.services import ContainerServiceSpec
 from fleetwide.services.revisions import plan_lines
 
 app = noun("Services: long-running containers that are kept up.")
-for command in (endpoints, targets, scaling):
+for command in (endpoints, targets, scaling, move_task, attributes):
     app.command()(command)
 
 Name = Annotated[str, typer.Argument(help="The service's name.")]
-Version = Annotated[
-    int | None,
-    typer.Option("--expected-version", min=1, help="Only if the service has this version."),
-]
 
 
 @app.command()
@@ -142,6 +139,7 @@ def scale(  # noqa: PLR0913 - one parameter per option of the command line
     minimum: Annotated[int | None, typer.Option("--min", min=0, help="Never fewer.")] = None,
     desired: Annotated[int | None, typer.Option(min=0, help="So many now.")] = None,
     maximum: Annotated[int | None, typer.Option("--max", min=0, help="Never more.")] = None,
+    version: Version = None,
     reason: Why,
     by: By = None,
     style: Output = Format.TABLE,
@@ -149,7 +147,14 @@ def scale(  # noqa: PLR0913 - one parameter per option of the command line
     """Change how many copies there are; what is not given stays."""
     request = parse(
         ServiceScale,
-        {"min": minimum, "desired": desired, "max": maximum, "by": person(by), "reason": reason},
+        {
+            "min": minimum,
+            "desired": desired,
+            "max": maximum,
+            "by": person(by),
+            "reason": reason,
+            "expected_version": version,
+        },
     )
     with client() as api:
         show_service(api.services.scale(name, request), style)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fleetwide.cli import budget, output, relocation, task_errands, task_lists
+from fleetwide.cli.baseos_options import By, person
 from fleetwide.cli.context import (
     File,
     Output,
@@ -183,11 +184,25 @@ def logs(
             output.data(text, end="")
 
 
+@app.command("kill")
 @app.command()
-def cancel(task_id: TaskId, reason: Reason = None, style: Output = Format.TABLE) -> None:
-    """Stop a task; the reason is kept with it."""
+def cancel(
+    task_id: TaskId,
+    *,
+    reason: Reason = None,
+    by: By = None,
+    now: Annotated[
+        bool, typer.Option("--now", help="A copy of a service leaves no load balancer first.")
+    ] = False,
+    style: Output = Format.TABLE,
+) -> None:
+    """Stop a task; a copy of a service leaves its load balancers, and another replaces it."""
+    why = reason_or_default(reason)
     with client() as api:
-        show_task(api.tasks.cancel(task_id, reason_or_default(reason)), style)
+        task = api.tasks.cancel(task_id, why, by=person(by), now=now)
+    if task.service_id and task.finished_at is None:
+        output.note(f"it leaves the load balancers of {task.service_id}, then it is stopped")
+    show_task(task, style)
 
 
 app.command("list")(task_lists.list_tasks)
@@ -243,6 +258,7 @@ def show_task(task: TaskDocument, style: Format) -> None:
         ("owner", task.owner),
         ("labels", label_text(task.labels)),
         ("capacity group", f"{task.capacity_group}, priority {task.priority}"),
+        ("service", task.service_id),
         ("state", task.state),
         ("waiting", task.waiting.sentence if task.waiting else None),
         ("reason", task.reason),

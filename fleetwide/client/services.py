@@ -16,11 +16,13 @@ from fleetwide.models.service_documents import (
 from fleetwide.models.service_moves import (
     CopyTermination,
     DeployRequest,
+    ServiceAttributes,
     ServiceMove,
     ServiceProcesses,
     ServiceRollback,
     ServiceScale,
     ServiceSwitch,
+    TaskMove,
 )
 
 ROOT = "/v1/services"
@@ -102,6 +104,10 @@ class ServiceClient:
         """What nobody may do to ``desired`` until it is allowed again."""
         return self._post(name, "processes", request)
 
+    def attributes(self, name: str, request: ServiceAttributes) -> ServiceDocument:
+        """Change owner and labels, without a revision or a restart."""
+        return self._post(name, "attributes", request)
+
     def pause(self, name: str, move: ServiceMove) -> ServiceDocument:
         """Hold the deploy."""
         return self._post(name, "pause", move)
@@ -125,6 +131,10 @@ class ServiceClient:
     def terminate_copy(self, name: str, request: CopyTermination) -> ServiceDocument:
         """End one copy, and perhaps want one less."""
         return self._post(name, "terminate-copy", request)
+
+    def move_task(self, name: str, request: TaskMove) -> ServiceDocument:
+        """Let a running copy be one of another service; the answer is the one that it leaves."""
+        return self._post(name, "move-task", request)
 
     def delete(self, name: str, move: ServiceMove) -> None:
         """Stop all copies and end the service."""

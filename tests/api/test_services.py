@@ -106,6 +106,70 @@ def test_scaling_is_kept_in_the_history_and_survives_a_new_spec(http: TestClient
     assert (refused.status_code, "disable_decrease" in refused.json()["detail"]) == (409, True)
 
 
+def test_a_copy_moves_to_another_service_and_its_tasks_are_found_by_service(
+    http: TestClient, plane: Plane, web: str
+) -> None:
+    name = web.rpartition("/")[2]
+    other = {"name": f"{name}-b", "spec": {**SPEC, "capacity": {"desired": 0, "max": 2}}}
+    assert http.post("/v1/services", json=other).status_code == 202
+    task = min(one["task_id"] for one in copies(http, web))
+    body = {"task_id": task, "to": f"{name}-b", **WHY}
+    refused = http.post(f"{web}/move-task", json={**body, "to": name})
+    assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "to")
+    waits = http.post(f"{web}/move-task", json=body)
+    assert waits.status_code == 409, waits.text  # nothing tells this plane that copies started
+    assert waits.json()["hint"]
+    listed = http.get("/v1/tasks", params={"service": name, "limit": 1}).json()
+    assert listed["items"][0]["service_id"] == name
+    rest = http.get("/v1/tasks", params={"service": name, "cursor": listed["next"]}).json()
+    assert {one["id"] for one in [*listed["items"], *rest["items"]]} == {
+        one["task_id"] for one in copies(http, web)
+    }
+    assert http.get("/v1/tasks", params={"service": f"{name}-b"}).json()["items"] == []
+    assert http.delete(f"/v1/services/{name}-b", params=WHY).status_code == 202
+    wait_until(lambda: _gone(http, plane, f"{name}-b"), "it is deleted")
+
+
+def test_attributes_change_without_a_revision(http: TestClient, web: str) -> None:
+    changed = http.post(f"{web}/attributes", json={"owner": "new", "labels": {"a": "b"}, **WHY})
+    document = changed.json()
+    assert (document["owner"], document["labels"]) == ("new", {"tier": "web", "a": "b"})
+    assert (document["status"]["version"], document["status"]["revision"]) == (2, 1)
+    late = http.post(
+        f"{web}/attributes", json={"remove_labels": ["a"], "expected_version": 1, **WHY}
+    )
+    assert late.status_code == 409
+    both = http.post(
+        f"{web}/attributes", json={"labels": {"a": "b"}, "remove_labels": ["a"], **WHY}
+    )
+    assert both.status_code == 422
+
+
+def test_only_what_is_given_of_capacity_changes_and_by_its_version(
+    http: TestClient, web: str
+) -> None:
+    done = http.post(f"{web}/scale", json={"max": 9, "expected_version": 1, **WHY}).json()
+    assert done["status"]["capacity"] == {"min": 0, "desired": 2, "max": 9}
+    late = http.post(f"{web}/scale", json={"min": 1, "expected_version": 1, **WHY})
+    assert (late.status_code, late.json()["hint"].startswith("fleetwide service show")) == (
+        409,
+        True,
+    )
+    task = min(one["task_id"] for one in copies(http, web))
+    shrunk = http.post(
+        f"{web}/terminate-copy", json={"task_id": task, "shrink": True, **WHY}
+    ).json()
+    assert shrunk["status"]["capacity"] == {"min": 0, "desired": 1, "max": 9}
+    off = http.post(f"{web}/enabled", json={"enabled": False, **WHY}).json()
+    assert off["status"]["enabled"] is False
+    [first, second, *_] = http.get(f"{web}/activity").json()["items"]
+    assert (first["kind"], second["kind"], second["numbers"]) == (
+        "enabled",
+        "terminate",
+        {"desired": 1},
+    )
+
+
 def test_what_is_not_there_is_told_with_a_hint(http: TestClient, web: str) -> None:
     missing = http.post("/v1/services/none/scale", json={"desired": 1, **WHY})
     assert (missing.status_code, missing.json()["hint"]) == (404, "fleetwide service list")

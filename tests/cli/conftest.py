@@ -73,6 +73,7 @@ def fleetwide(
         "events",
         "scheduler",
         "service",
+        "service_moves",
         "worker_version",
     ):
         monkeypatch.setattr(f"fleetwide.cli.{module}.client", in_process)

@@ -37,4 +37,18 @@ def test_a_service_from_its_start_to_its_end(fleetwide: Command, tmp_path: Path)
     refused = fleetwide("service", "scale", "web", "--desired", "3", *WHY)
     assert "disable_increase_desired" in refused.err
     assert fleetwide("service", "copies", "web").code == 0
+    given = ("--owner", "new", "--label", "a=b", *WHY)
+    changed = fleetwide("service", "attributes", "web", *given)
+    assert changed.code == 0, changed.err
+    assert "other owner and labels" in fleetwide("service", "history", "web").out
+    stale = fleetwide("service", "scale", "web", "--max", "6", "--expected-version", "1", *WHY)
+    assert "somebody changed it meanwhile" in stale.err
+    listed = fleetwide("task", "list", "--service", "web", "-o", "name").out.split()
+    assert {"web.0.1", "web.1.1"} <= set(listed)
+    nowhere = fleetwide("service", "move-task", "web.0.1", "--to", "none", *WHY)
+    assert "there is no service none" in nowhere.err
+    copy = fleetwide("service", "copies", "web", "-o", "name").out.split()[0]
+    killed = fleetwide("task", "kill", copy, "--reason", "it leaks")
+    assert "it leaves the load balancers of web" in killed.err
+    assert f"{copy} leaves its load balancers" in fleetwide("service", "history", "web").out
     assert fleetwide("service", "delete", "web", *WHY).code == 0

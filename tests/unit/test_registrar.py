@@ -111,6 +111,37 @@ async def test_a_copy_is_registered_when_it_is_healthy_and_left_before_it_stops(
     assert world.nginx.upstreams == {"shop": set()}
 
 
+async def test_a_copy_that_was_moved_leaves_the_targets_of_the_one_and_joins_those_of_the_other(
+    world: Balanced,
+) -> None:
+    """What both name it never leaves; afterwards its health counts for the other service."""
+    serving = world.serving
+    both, new = {**WEB, "nginx": "both"}, {**WEB, "nginx": "new"}
+    serving.service("s", [WEB, both])
+    serving.service("t", [both, new])
+    one, two = (serving.copy("s", index, 20_000 + index, checked=True) for index in range(2))
+    third = serving.copy("t", 0, 20_002)
+    for task_id in (one, two):
+        serving.health(task_id, "healthy")
+    await world.turns()
+    assert world.nginx.upstreams["shop"] == {(ADDRESS, 20_000), (ADDRESS, 20_001)}
+    serving.move(one, "t", 1)
+    told = await world.turns(1)
+    assert told[f"{one} both"] == "registered"
+    told = await world.turns()
+    assert {name: state for name, state in told.items() if name.startswith(one)} == {
+        f"{one} shop": "deregistered",
+        f"{one} both": "registered",
+        f"{one} new": "registered",
+    }
+    assert world.nginx.upstreams["shop"] == {(ADDRESS, 20_001)}
+    assert world.nginx.upstreams["new"] == {(ADDRESS, 20_000), (ADDRESS, 20_002)}
+    assert not serving.released(one)
+    serving.health(one, "unhealthy")
+    assert (await world.turns())[f"{one} new"] == "deregistered"
+    assert (await world.turns())[f"{third} new"] == "registered"
+
+
 async def test_a_silent_host_or_an_end_takes_a_copy_out_and_a_changed_spec_all(
     world: Balanced,
 ) -> None:
