@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fleetwide.batch.scheduling.ledger import need_of
 from fleetwide.batch.scheduling.scheduler import Scheduler, schedule
 from fleetwide.batch.scheduling.tree import Ordering, QueueNode, Tree
-from fleetwide.batch.scheduling.work import Pending, Rules, Snapshot, Tier
+from fleetwide.batch.scheduling.work import Pending, Rules, Snapshot, TaskKey, Tier
 from fleetwide.containers.placement import Amounts, Dimension, Shape
 from tests.property.batch_worlds import AT_ONCE, Kind, check, requeue, row_of, where, world
 
@@ -42,7 +42,7 @@ def test_hosts_and_queues_never_have_more_than_they_may_and_gangs_are_whole(seed
             requeue_one(scheduler, key)
 
 
-def requeue_one(scheduler: Scheduler, key) -> None:
+def requeue_one(scheduler: Scheduler, key: TaskKey) -> None:
     if not scheduler.state.tasks[key].row.gang:
         scheduler.end(key)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fleetwide.batch.scheduling.scheduler import Scheduler
 from fleetwide.batch.scheduling.simulation import Simulation
 from fleetwide.batch.scheduling.tree import QueueNode, Tree
-from fleetwide.batch.scheduling.work import Pending, Rules, Snapshot
+from fleetwide.batch.scheduling.work import Pending, Round, Rules, Snapshot
 from fleetwide.containers.placement import Amounts, Dimension, Shape
 
 ONE = Shape(Amounts(1, 1))
@@ -78,15 +78,15 @@ def test_backfill_never_delays_who_has_the_reservation(seed: int) -> None:
     told: dict[str, float] = {}
     real = scheduler.round
 
-    def noted(now: float):
+    def noted(now: float) -> Round:
         made = real(now)
         if made.reservation is not None:
             row = made.reservation.row
             told.setdefault(f"{row.job}:{row.first}", made.reservation.at)
         return made
 
-    scheduler.round = noted
-    starts = {f"{span.row.job}:{span.index}": span.started for span in simulation.run()}
+    setattr(scheduler, "round", noted)  # noqa: B010 - it listens in
+    starts = {f"{span.row.job}:{span.child}": span.started for span in simulation.run()}
     assert told.keys() <= starts.keys()
     assert all(starts[name] <= at + 1e-6 for name, at in told.items())
 
@@ -130,7 +130,7 @@ def test_a_preempted_task_waits_again_and_runs_in_the_end() -> None:
     simulation.arrive([Pending("c", "root/a", ONE, submitted=40.0)])  # wakes the scheduler
     spans = list(simulation.run())
     assert sum(span.preempted for span in spans) == 4
-    assert sorted(span.index for span in spans if span.row.job == "b" and not span.preempted) == [
+    assert sorted(span.child for span in spans if span.row.job == "b" and not span.preempted) == [
         *range(8)
     ]
     assert {span.started for span in spans if span.row.job == "a"} == {70.0}

@@ -1,6 +1,7 @@
 """The tree of queues, shares, and why a job waits."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ def cpus(amount: int) -> tuple[int, ...]:
     return Amounts(amount).vector
 
 
-def queue(path: str, **more: object) -> QueueNode:
+def queue(path: str, **more: Any) -> QueueNode:
     return QueueNode(path, path.rpartition("/")[0], **more)
 
 
@@ -61,8 +62,9 @@ def test_what_is_no_tree_is_refused(nodes: list[QueueNode], said: str) -> None:
 
 
 def test_guarantees_that_do_not_add_up_are_told() -> None:
-    sure = {"guarantee": {CPU: 3}}
-    tree = Tree([QueueNode("root", None, **sure), queue("root/a", **sure), queue("root/b", **sure)])
+    sure = {CPU: 3}
+    below = [queue("root/a", guarantee=sure), queue("root/b", guarantee=sure)]
+    tree = Tree([QueueNode("root", None, guarantee=sure), *below])
     assert tree.overpromised({CPU: 3}) == (
         "the guarantees below root: 6 of CPU is more than its own, 3",
     )
@@ -132,7 +134,7 @@ def test_what_is_not_lent_stays_free() -> None:
     assert sum(start.tasks for start in scheduler.round(1.0).starts) == 2
 
 
-def waits(row: Pending, *before: Pending, **leaf: object) -> tuple[Scheduler, Round]:
+def waits(row: Pending, *before: Pending, **leaf: Any) -> tuple[Scheduler, Round]:
     """A row that waits behind others on one host of 4 CPUs."""
     tree = Tree([ROOT, queue("root/q", **leaf)])
     scheduler = Scheduler(Snapshot(tree, {"h": Amounts(4, 4)}, (row, *before), rules=Rules()))
@@ -178,7 +180,13 @@ LARGE = Pending("b", "root/q", FOUR, submitted=-4.0)
         (AFTER, (BUSY, LARGE), {}, WaitCode.WOULD_DELAY, {"shorterThan": 50.0}),
     ],
 )
-def test_who_waits_is_told_why(row, before, leaf, code, numbers) -> None:
+def test_who_waits_is_told_why(
+    row: Pending,
+    before: tuple[Pending, ...],
+    leaf: dict[str, Any],
+    code: WaitCode,
+    numbers: dict[str, float],
+) -> None:
     scheduler, _ = waits(row, *before, **leaf)
     [key] = [key for key in scheduler.state.rows if key.job == row.job]
     told = scheduler.why(key, 0.0)

@@ -150,6 +150,8 @@ class Ledger:
         It has to ask for something that is guaranteed; other resources do not matter.
         """
         used, sure = self.used[number], self.tree.nodes[number].guarantee
+        if not sure:
+            return False
         named = [(each, amount) for each, amount in need if each in sure]
         return bool(named) and all(
             used[each] + amount * count <= self.guarantees[number][each] for each, amount in named

@@ -18,8 +18,8 @@ from fleetwide.containers.placement.requests import Shape
 Signature = tuple[Shape, int, bool]
 """What decides whether something fits: its shape, the size of a gang, whether it outlasts."""
 
-MANY = 64
-"""So many queues ask at least when those are left out that ask for what has become full."""
+MANY = 16
+"""After so many turns since something became full it is looked anew at who may ask."""
 MOST_AGAIN = 16
 
 
@@ -157,18 +157,18 @@ class _Deciding:
         self.lines = {}
         heads = self._heads()
         turns = Turns(self.state.ledger, heads, self._blocked(heads), self.state.past)
-        full = len(self.full)
+        full, vain = len(self.full), 0
         while (leaf := turns.next()) is not None:
-            line = self._line(leaf)
+            line, vain = self._line(leaf), vain + (len(self.full) > full)
+            if vain > MANY and self.again:
+                self.again -= 1
+                return False
             head = self._head(leaf, line)
             if head != turns.heads[leaf]:  # others have taken what it was to ask for
                 turns.moved(leaf, head, fits_nowhere=True)
                 continue
             self._turn(turns, leaf, line)
             if until_reserved and self.reservation is not None:
-                return False
-            if len(self.full) > full and len(turns.heads) > MANY and self.again:
-                self.again -= 1
                 return False
         return True
 

@@ -20,7 +20,7 @@ class Span(NamedTuple):
     """A task from its start to its end."""
 
     row: Pending
-    index: int
+    child: int
     host: str
     started: float
     ended: float

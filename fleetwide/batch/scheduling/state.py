@@ -37,6 +37,10 @@ class State:
         self.room = room
         self.ledger = Ledger(snapshot.tree, room.total.sum(axis=1).tolist())
         self.lines = [Line() for _ in snapshot.tree]
+        nodes = snapshot.tree.nodes
+        self._open = [
+            all(nodes[each].stop is StopMode.OPEN for each in line) for line in self.tree.line_of
+        ]
         self.rows: dict[RowKey, Pending] = {}
         self.asking: defaultdict[Shape, Counter[int]] = defaultdict(Counter)
         """For each shape the leaves that ask for it, and by how many rows."""
@@ -147,8 +151,7 @@ class State:
 
     def open(self, leaf: int) -> bool:
         """Whether the work of a leaf may start: it and all above it are open."""
-        nodes = self.tree.nodes
-        return all(nodes[each].stop is StopMode.OPEN for each in self.tree.line_of[leaf])
+        return self._open[leaf]
 
     def heads(self, leaf: int, now: float, vain: Vain) -> Heads:
         """The order of service in a leaf, but for what is of no use; it follows owners' shares."""

@@ -10,7 +10,7 @@ Everything is kept up to date along the one line that changed.
 """
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class _Place:
 
     asks: bool = False
     share: float = 0.0
-    usage: list[float] = field(default_factory=list)
+    usage: Sequence[float] = ()
     """What it uses, as its parent counts it."""
     still: list[float] = field(default_factory=list)
     """Of queues with children: what children use that count as they are."""
@@ -47,11 +47,15 @@ class _Place:
     """The shares of children that ask; outdated ones are left out when they come up."""
 
 
+NOT_THERE = _Place()
+"""Stands for all leaves that are blocked: nobody looks at them."""
+
+
 class Step(NamedTuple):
     """How a queue on the served line would stand."""
 
     number: int
-    usage: list[float]
+    usage: Sequence[float]
     share: float
     key: Key
 
@@ -70,7 +74,10 @@ class Turns:
         self.tree = ledger.tree
         self.heads = dict(heads)
         self._past = past
-        self._places = [_Place() for _ in self.tree]
+        self._places = [
+            _Place() if children or number in self.heads or number not in blocked else NOT_THERE
+            for number, children in enumerate(self.tree.children_of)
+        ]
         self._keys: dict[int, Key] = {}
         for number in range(len(self.tree) - 1, -1, -1):
             self._open(number, blocked)
@@ -89,7 +96,7 @@ class Turns:
             place.usage = self._usage(place, self._lowest(place, -1))
         elif number not in blocked:
             place.asks = number in self.heads
-            place.usage = [float(amount) for amount in self.ledger.used[number]]
+            place.usage = self.ledger.used[number].copy()
         if place.asks:
             place.share = self._share(number, place.usage)
             self._keys[number] = self._key(number, place.usage, 0)
@@ -106,7 +113,7 @@ class Turns:
     def _nothing(self) -> list[float]:
         return [0.0] * len(self.ledger.capacity)
 
-    def _share(self, number: int, usage: list[float]) -> float:
+    def _share(self, number: int, usage: Sequence[float]) -> float:
         return self.ledger.share(number, usage) + self._past(number)
 
     def next(self) -> int | None:
@@ -123,13 +130,13 @@ class Turns:
             number = self._places[number].heap[0][1]
         return number
 
-    def _key(self, number: int, usage: list[float], more: int, child: Key | None = None) -> Key:
+    def _key(self, number: int, usage: Sequence[float], more: int, child: Key | None = None) -> Key:
         """Where a queue stands with its next task, after ``more`` units of it have started."""
         leaf = self._leaf_below(number)
         need, overdue = self.heads[leaf]
         if overdue is not None:
             return (OVERDUE, overdue, leaf)
-        after = usage.copy()
+        after = list(usage)
         for each, amount in need:
             after[each] += amount
         share = self._share(number, after)
@@ -254,7 +261,7 @@ class Turns:
         return [float(amount) for amount in self.ledger.used[number]]
 
     def _settle(
-        self, parent: int, number: int, usage: list[float], *, asks: bool, counts: bool
+        self, parent: int, number: int, usage: Sequence[float], *, asks: bool, counts: bool
     ) -> None:
         """Bring a queue, which is the first of its parent's, up to date there."""
         place = self._places[number]
@@ -276,7 +283,7 @@ class Turns:
             _add(above.still, usage, 0.0)
 
 
-def _add(total: list[float], part: list[float], share: float, sign: float = 1.0) -> None:
+def _add(total: list[float], part: Sequence[float], share: float, sign: float = 1.0) -> None:
     """Add a part, divided by its share if it has one. A share below 0 takes the part away."""
     factor = 1.0 / share if share else sign
     for each, amount in enumerate(part):
