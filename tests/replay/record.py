@@ -97,6 +97,21 @@ async def task_is_evicted(plane: World) -> Any:
     return handle
 
 
+async def batch_waits_for_others(plane: World) -> Any:
+    first = await plane.start("BatchJob", job("sleep", size=1), "batch/first")
+    spec = job("exit", "0", size=1, depends_on=[{"job": "first", "condition": "afterany"}])
+    handle = await plane.start("BatchJob", spec, "batch/second")
+
+    async def waits() -> Any:
+        return (await handle.query("status"))["waiting"]
+
+    await plane.until(waits)
+    await first.execute_update("cancel", KillRequest(reason="golden"))
+    await handle.signal("others_ended")
+    await handle.result()
+    return handle
+
+
 async def batch_is_held(plane: World) -> Any:
     """On hold from its start, held again while it runs, cut down, released."""
     limits = {"start_after": datetime.now(UTC) + timedelta(seconds=1), "time_limit_seconds": 3600}
@@ -360,6 +375,7 @@ SHAPES: tuple[Shape, ...] = (
     batch_is_cancelled,
     batch_is_evicted,
     batch_is_held,
+    batch_waits_for_others,
     os_is_promoted,
     os_did_not_change,
     os_is_withdrawn,
