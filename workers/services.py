@@ -1,11 +1,13 @@
 """The scheduler's turn that tells services which of their copies have changed.
 
 It goes by the events of the copies' tasks: an idle service costs nothing, a busy one a signal a
-second at most. What is lost here is found by the services' own slow timers.
+second at most. The first change after a rest is told at once: a lost copy shall not wait. What is
+lost here is found by the services' own slow timers.
 """
 
 import asyncio
 from datetime import UTC, datetime
+from time import monotonic
 
 import structlog
 from temporalio.client import Client
@@ -19,6 +21,9 @@ from fleetwide.store.session import Store
 
 CONTROL = "control"
 SIGNALS_AT_ONCE = 20
+SERVICES_SECONDS = 0.25
+REST_SECONDS = 1.0
+"""A service that was told is left alone for so long; then it is told of all that has changed."""
 
 log = structlog.get_logger()
 
@@ -26,17 +31,24 @@ log = structlog.get_logger()
 class ServiceTeller:
     """Remembers how far it has read; whoever begins tells all services once."""
 
-    def __init__(self, store: Store, client: Client) -> None:
+    def __init__(self, store: Store, client: Client, rest_seconds: float = REST_SECONDS) -> None:
         self.store = store
         self.client = client
+        self.rest_seconds = rest_seconds
         self._cursor: int | None = None
         self._untold: set[str] = set()
+        self._told_at: dict[str, float] = {}
 
     async def turn(self) -> None:
         """Tell each service of which something has changed since the last turn."""
         self._untold |= await asyncio.to_thread(self._changed)
         gate = asyncio.Semaphore(SIGNALS_AT_ONCE)
-        await asyncio.gather(*(self._tell(name, gate) for name in sorted(self._untold)))
+        await asyncio.gather(*(self._tell(name, gate) for name in sorted(self._due())))
+
+    def _due(self) -> set[str]:
+        since = monotonic() - self.rest_seconds
+        self._told_at = {name: at for name, at in self._told_at.items() if at > since}
+        return self._untold - self._told_at.keys()
 
     def _changed(self) -> set[str]:
         with self.store.read() as session:
@@ -53,6 +65,7 @@ class ServiceTeller:
                 log.exception("a service was not told", service_id=service_id)
             else:
                 self._untold.discard(service_id)
+                self._told_at[service_id] = monotonic()
 
     async def _signal(self, service_id: str) -> None:
         handle = self.client.get_workflow_handle(f"service/{service_id}")

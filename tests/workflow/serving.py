@@ -43,7 +43,7 @@ async def serving(plane: World) -> AsyncIterator[None]:
 
 
 async def _turn(plane: World) -> None:
-    teller = ServiceTeller(plane.store, plane.client)
+    teller = ServiceTeller(plane.store, plane.client, rest_seconds=0)
     while True:
         tell_starts(plane.store)
         await teller.turn()
