@@ -243,6 +243,18 @@ class QueueOutlook(Record):
     """What it uses beyond the guarantee that it would have: the owners of idle ones get it back."""
 
 
+class QueuePreemption(Record):
+    """Work that would have to leave for other work, which it has not to now."""
+
+    job: str
+    """The workflow id of the job that loses."""
+    queue: str
+    tasks: int
+    """How many of its children that run."""
+    for_queue: str
+    """The queue whose work gets their place."""
+
+
 class QueuePlan(Record):
     """What some changes would do; nothing was written."""
 
@@ -252,6 +264,8 @@ class QueuePlan(Record):
     warnings: list[str] = []
     queues: list[QueueOutlook] = []
     """Those that would be changed, and those that would count on something else than now."""
+    preempted: list[QueuePreemption] = []
+    """Who would have to leave, were the first round of the scheduler right behind the change."""
 
 
 class QueueLeaving(Record):

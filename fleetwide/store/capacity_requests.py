@@ -26,13 +26,19 @@ def note(session: Session, told: CapacityNote, *, now: datetime) -> None:
     if row is not None and row.run_id == told.run_id and row.version >= told.version:
         return
     before = None if row is None else row.state
-    row = row or CapacityRequestRow(id=told.request_id, created_at=now)
-    row.run_id, row.version, row.updated_at = told.run_id, told.version, now
-    row.queue, row.state = told.spec.queue, told.status.state
-    row.spec = told.spec.model_dump(mode="json", exclude_none=True)
-    row.status = told.status.model_dump(mode="json")
-    session.add(row)
-    if before != row.state:
+    fresh = CapacityRequestRow(
+        id=told.request_id,
+        run_id=told.run_id,
+        queue=told.spec.queue,
+        state=told.status.state,
+        version=told.version,
+        spec=told.spec.model_dump(mode="json", exclude_none=True),
+        status=told.status.model_dump(mode="json"),
+        created_at=now if row is None else row.created_at,
+        updated_at=now,
+    )
+    session.merge(fresh)
+    if before != fresh.state:
         _tell(session, told, now)
 
 

@@ -63,9 +63,7 @@ def refusals(
         elif edit.spec is None and move_to is None:
             found += _work_of(session, edit.path, "be removed")
         else:
-            above = parent_of(edit.path)
-            if edit.path not in current and above in current and not children_of(current)[above]:
-                found += _work_of(session, above, f"have {edit.path} below it")
+            found += _work_above(session, current, edit.path)
     return found
 
 
@@ -149,6 +147,14 @@ def history(
         query = query.where(col(QueueChangeRow.id) < before)
     rows = session.exec(query.order_by(col(QueueChangeRow.id).desc()).limit(limit)).all()
     return [QueueHistoryItem.model_validate(row.model_dump()) for row in rows]
+
+
+def _work_above(session: Session, current: Specs, path: str) -> list[FieldFault]:
+    """A leaf with work cannot get a queue below it."""
+    above = parent_of(path)
+    if path in current or above is None or above not in current or children_of(current)[above]:
+        return []
+    return _work_of(session, above, f"have {path} below it")
 
 
 def lock(session: Session, paths: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from fleetwide.models.queues import (
     parent_of,
     short_path,
 )
-from fleetwide.store import capacity_groups, queue_changes, queues
+from fleetwide.store import capacity_groups, queue_changes, queue_preview, queues
 from fleetwide.store.queue_tables import QueueRow
 from fleetwide.store.queues import QueueUse
 
@@ -60,6 +60,7 @@ def plan(session: Session, edits: Sequence[QueueEdit]) -> QueuePlan:
         valid=not told,
         faults=told,
         warnings=warnings(wanted, picture.whole),
+        preempted=queue_preview.preempted(session, tree_of(picture.specs), tree_of(wanted)),
         queues=[
             _outlook(path, picture, wanted, shares)
             for path in paths

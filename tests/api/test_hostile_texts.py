@@ -85,6 +85,7 @@ SERVICE = {
 }
 ROSCO = {"package": "hello", "base_os": "baseos", "user": "x", "cloud_provider_type": "docker"}
 # One valid document for each route that takes one.
+CHANGES: dict[str, Any] = {"changes": [{"path": "a", "spec": {"weight": 2}}], **REASON}
 REQUESTS: dict[tuple[str, str], Any] = {
     ("POST", "/v1/os/builds"): OS,
     ("POST", "/v1/os/plans"): OS,
@@ -139,7 +140,24 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("POST", "/v1/services/x/abort"): REASON,
     ("POST", "/v1/services/x/rollback"): {"revision": 1, **REASON},
     ("POST", "/v1/services/x/terminate-copy"): {"task_id": "x.0.1", **REASON},
-    ("POST", "/v1/batch/jobs"): {"app": "x", "owner": "x", "queue": "q", "container": CONTAINER},
+    ("POST", "/v1/batch/jobs"): {
+        "app": "x",
+        "owner": "x",
+        "queue": "default",
+        "container": CONTAINER,
+    },
+    ("PUT", "/v1/queues/x"): {"owners": ["x"], "guarantee": {"memory": "1GiB"}, **REASON},
+    ("POST", "/v1/queues/plan"): CHANGES,
+    ("POST", "/v1/queues/changes"): CHANGES,
+    ("POST", "/v1/capacity-requests"): {
+        "queue": "default",
+        "guarantee": {"cpu": 1},
+        "until": "2199-01-01T00:00:00Z",
+        **REASON,
+    },
+    ("POST", "/v1/capacity-requests/x/approve"): REASON,
+    ("POST", "/v1/capacity-requests/x/reject"): REASON,
+    ("POST", "/v1/capacity-requests/x/withdraw"): REASON,
     ("POST", "/v1/batch/jobs/x/cancel"): {"reason": "x"},
     ("POST", "/v1/registry/accounts"): ACCOUNT,
     ("PUT", "/v1/registry/accounts/x/grants"): {"grants": [GRANT]},

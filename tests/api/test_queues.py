@@ -1,14 +1,14 @@
 """Queues through the API: a tree, changed together or not at all, by who may, with its history."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from fleetwide.models.containers import JobHeader, JobKind
+from fleetwide.models.containers import AttemptKey, AttemptRequest, JobHeader, JobKind
 from fleetwide.models.hosts import HostSpec
 from fleetwide.store import hosts, jobs
 from fleetwide.store.session import Store
@@ -45,15 +45,18 @@ def change(plane: Plane, *edits: dict[str, Any], to: str = "changes") -> tuple[i
     return answer.status_code, answer.json()
 
 
-def accept(plane: Plane, name: str, queue: str) -> None:
+def accept(plane: Plane, name: str, queue: str, **container: Any) -> None:
     header = JobHeader.model_validate(
         {
             "workflow_id": f"batch/{name}", "run_id": "r", "kind": JobKind.BATCH, "app": "x",
-            "queue": queue, "container": CONTAINER, "retry": {},
+            "queue": queue, "container": {**CONTAINER, **container}, "retry": {},
         }
     )  # fmt: skip
     with plane[1].write() as session:
-        jobs.ensure(session, header, "apps/hello@sha256:x", now=NOW)
+        job = jobs.ensure(session, header, "apps/hello@sha256:x", now=NOW)
+        if container:
+            waiter = jobs.ensure_waiter(session, job, "r", "1", now=NOW)
+            jobs.ensure_attempts(session, job, header, [AttemptRequest()], waiter, now=NOW)
 
 
 def remove(plane: Plane, path: str, **query: Any) -> tuple[int, str]:
@@ -101,7 +104,7 @@ def test_a_guarantee_moves_between_siblings_in_one_change_and_in_no_other_way(
 
 
 def test_every_fault_of_a_change_is_told_and_nothing_of_it_is_done(plane: Plane) -> None:
-    edits = [
+    edits: list[dict[str, Any]] = [
         {"path": "good", "spec": {}},
         {"path": "no/parent", "spec": {}},
         {"path": "default"},
@@ -216,3 +219,22 @@ def test_where_accounts_are_asked_for_a_name_alone_opens_no_list(tmp_path: Path)
         assert client.put(f"{ROOT}/owned", json=body).status_code == 200
         answer = client.put(f"{ROOT}/owned", json={**body, "by": "olga", "hold": "hold"})
         assert answer.status_code == 401
+
+
+def test_a_plan_tells_who_would_have_to_leave(plane: Plane) -> None:
+    put(plane, "guest", min_protected_seconds=0)
+    put(plane, "owner")
+    large = {"resources": {"cpu": 6, "memory": "1GiB"}}
+    accept(plane, "guest", "guest", **large)
+    with plane[1].write() as session:
+        row = jobs.find_attempt(session, AttemptKey(workflow_id="batch/guest", run_id="r"))
+        assert row is not None
+        row.reserved, row.host_id, row.started_at = True, "h1", NOW - timedelta(hours=1)
+        row.state = "Started"
+        session.add(row)
+    accept(plane, "waits", "owner", **large)
+    promised = {"path": "owner", "spec": {"guarantee": {"cpu": 6, "memory": "1GiB"}}}
+    status, told = change(plane, promised, to="plan")
+    assert (status, told["valid"]) == (200, True)
+    loses = {"job": "batch/guest", "queue": "guest", "tasks": 1, "for_queue": "owner"}
+    assert told["preempted"] == [loses]

@@ -43,4 +43,4 @@ def row(plane: World, request_id: str) -> tuple[str, str | None] | None:
         if found is None:
             return None
         waiting = capacity_requests.status_of(found).waiting
-        return found.state, waiting and waiting.code
+        return found.state, None if waiting is None else waiting.code
