@@ -53,6 +53,7 @@ def main() -> None:
         rounds.append(cpu_seconds(work) * 1000)
         sorts.append(cpu_seconds(partial(sort, running)) * 1000)
         say(f"  round {number + 1}: {rounds[-1]:.0f} ms, one sort {sorts[-1]:.0f} ms")
+    engine = Engine(fleet)
     found, _ = propose(engine.board, Ledger(fleet, groups), waiting, running, engine.kind_of)
     report_values(
         FIGURE,
