@@ -206,6 +206,16 @@ JOB_HOLD: dict[str, Example] = {
 JOB_RELEASE: dict[str, Example] = {
     "release": {"summary": "Go on", "value": {"reason": "the bucket is there", "by": "ana"}}
 }
+JOB_RESIZE: dict[str, Example] = {
+    "more": {
+        "summary": "As many children in all",
+        "value": {"size": 500, "reason": "more files came", "by": "ana"},
+    },
+    "close": {
+        "summary": "The last ones: the job ends when they have",
+        "value": {"size": 512, "close": True, "reason": "the day is over", "by": "ana"},
+    },
+}
 CHILDREN_CANCEL: dict[str, Example] = {
     "some": {
         "summary": "One child and a range of them",

@@ -28,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
         HoldRequest,
         JobStanding,
         ReleaseRequest,
+        ResizeRequest,
     )
     from fleetwide.models.batch_states import BatchState
     from fleetwide.models.containers import (
@@ -212,7 +213,9 @@ class BatchJob:
     async def _note(self, header: JobHeader, kind: str, message: str, by: str = "") -> None:
         self._show()
         waiting = self.array.held or (self.waiting if self.early else None)
-        standing = JobStanding(waiting=waiting, dropped=self.array.unwanted.parts)
+        standing = JobStanding(
+            waiting=waiting, dropped=self.array.unwanted.parts, size=self.array.size
+        )
         await note(header, standing, kind, message, by)
 
     async def _ask(self, header: JobHeader, wanted: list[AttemptRequest]) -> list[Placement]:
@@ -242,7 +245,7 @@ class BatchJob:
             self.broken = task.exception()
 
     async def _run_child(self, header: JobHeader, placement: Placement) -> None:
-        env = child_env(self.job_id, header.size, placement.index, placement.attempt)
+        env = child_env(self.job_id, self.array.size, placement.index, placement.attempt)
         attempt = self.placed[placement.index] = RunningAttempt(header, placement, env)
         try:
             result = await attempt.result()
@@ -416,6 +419,37 @@ class BatchJob:
     @release.validator
     def _release_is_possible(self, request: ReleaseRequest) -> None:  # noqa: ARG002
         self._check_it_goes_on()
+
+    @workflow.update(description="Set how many children there are in all, of one that accumulates")
+    async def resize(self, request: ResizeRequest) -> BatchStatus:
+        await workflow.wait_condition(lambda: self.work is not None)
+        self._check_size(request)
+        before = self.array.size
+        self.array.resize(request.size, close=request.close)
+        message = f"from {before} to {request.size} children: {request.reason}"
+        await self._note(self._job, "closed" if request.close else "resized", message, request.by)
+        return self.status()
+
+    @resize.validator
+    def _resize_is_possible(self, request: ResizeRequest) -> None:
+        self._check_it_goes_on()
+        if self.work is not None:
+            self._check_size(request)
+
+    def _check_size(self, request: ResizeRequest) -> None:
+        if not self.array.accumulates:
+            raise ApplicationError(
+                "it takes no more children: it was submitted without accumulate, or is closed",
+                type=ErrorCode.CONFLICT,
+                non_retryable=True,
+            )
+        least = self.array.smallest_size
+        if request.size < least:
+            raise ApplicationError(
+                f"size is {request.size}, but {least} children were asked for or cancelled by now",
+                type=ErrorCode.CONFLICT,
+                non_retryable=True,
+            )
 
     @workflow.update(description="Cancel some children; the others go on")
     async def cancel_children(self, request: CancelChildren) -> ChildrenCancelled:

@@ -29,7 +29,11 @@ def new_array(spec: BatchJobSpec) -> Array:
         ends.append(now + timedelta(seconds=spec.time_limit_seconds))
     held = waits(HELD, "it was submitted on hold: fleetwide batch release") if spec.hold else None
     return Array(
-        size=spec.size, quorum=spec.success_quorum, held=held, ends_at=min(ends, default=None)
+        size=spec.size,
+        quorum=spec.success_quorum,
+        accumulates=spec.accumulate,
+        held=held,
+        ends_at=min(ends, default=None),
     )
 
 

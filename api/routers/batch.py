@@ -18,7 +18,7 @@ from api.deps import (
     next_cursor,
 )
 from api.documents import job_document
-from api.examples import CHILDREN_CANCEL, JOB_HOLD, JOB_RELEASE, JOB_SPEC, KILL
+from api.examples import CHILDREN_CANCEL, JOB_HOLD, JOB_RELEASE, JOB_RESIZE, JOB_SPEC, KILL
 from api.lifecycles import Start, idempotent_id
 from api.logs import LogRequest, log_response
 from api.queue_rights import PersonDep, admit_job
@@ -31,6 +31,7 @@ from fleetwide.models.batch_control import (
     ChildrenCancelled,
     HoldRequest,
     ReleaseRequest,
+    ResizeRequest,
 )
 from fleetwide.models.batch_states import BatchState
 from fleetwide.models.containers import KillRequest
@@ -208,3 +209,14 @@ async def cancel_children(
     """Cancel some children; the job goes on, and can succeed without them."""
     answer = await lifecycles.update(platform, f"batch/{job_id}", "cancel_children", request)
     return ChildrenCancelled.model_validate(answer)
+
+
+@router.post("/{job_id}/resize")
+async def resize_job(
+    platform: PlatformDep,
+    job_id: str,
+    request: Annotated[ResizeRequest, Body(openapi_examples=JOB_RESIZE)],
+) -> JobDocument:
+    """Set how many children a job has that accumulates, or close it."""
+    await lifecycles.update(platform, f"batch/{job_id}", "resize", request)
+    return await get_job(platform, job_id)

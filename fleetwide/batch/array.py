@@ -60,12 +60,14 @@ class Array(BaseModel):
     """Those that run still, and are being stopped."""
     stopped: str = ""
     """Why the platform stopped the job before its end; empty while it did not."""
+    accumulates: bool = False
+    """Whether more children may come."""
     held: Waiting | None = None
     ends_at: Timestamp | None = None
 
     @property
     def done(self) -> bool:
-        return self.fresh_from >= self.size and not self.open
+        return self.fresh_from >= self.size and not self.open and not self.accumulates
 
     @property
     def running(self) -> int:
@@ -150,6 +152,18 @@ class Array(BaseModel):
         self._go_to(self.fresh_from)
         return self.dropped - before, sorted(set(running))
 
+    def resize(self, size: int, *, close: bool) -> None:
+        """Have so many children; not fewer than were asked for or cancelled by now."""
+        if self.size <= KEPT_CHILDREN < size:
+            self.kept = {}  # SQL has them all
+        self.size = size
+        self.accumulates = not close
+
+    @property
+    def smallest_size(self) -> int:
+        """The least that it can be resized to."""
+        return max(self.fresh_from, *(last + 1 for _, last in self.skipped.parts), 1)
+
     def _skip(self, first: int, last: int) -> None:
         count = self.skipped.add(first, last) if first <= last else 0
         self.dropped += count
@@ -196,6 +210,7 @@ class Array(BaseModel):
             self._keep_child(known.model_copy(update={"state": ChildState.CANCELLED}))
         self.open = {}
         self.fresh_from = self.size
+        self.accumulates = False
 
     def _keep(self, index: int, state: ChildState, result: AttemptResult) -> None:
         self._keep_child(

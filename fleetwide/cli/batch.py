@@ -25,7 +25,7 @@ from fleetwide.cli.specs import merge, pairs, parse, read_spec
 from fleetwide.cli.task import app_of, container_flags
 from fleetwide.cli.task_lists import GroupOption, LabelOption, PriorityOption, label_text
 from fleetwide.models.batch import BatchJobSpec, Child, ChildState, OnFailure
-from fleetwide.models.batch_control import CancelChildren
+from fleetwide.models.batch_control import CancelChildren, ResizeRequest
 from fleetwide.models.batch_states import BatchState
 from fleetwide.models.documents import JobDocument, LogChunk
 
@@ -79,6 +79,9 @@ def submit(  # noqa: PLR0913 - one parameter per option of the command line
     max_parallel: Annotated[int | None, typer.Option(help="Children at the same time.")] = None,
     queue: Annotated[str | None, typer.Option(help="The queue to stand in.")] = None,
     hold: Annotated[bool, typer.Option("--hold", help="Wait for a release.")] = False,
+    accumulate: Annotated[
+        bool, typer.Option("--accumulate", help="Stay open for more children.")
+    ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop when too many children have failed.")
     ] = False,
@@ -109,6 +112,7 @@ def submit(  # noqa: PLR0913 - one parameter per option of the command line
         "size": size,
         "queue": queue,
         "hold": hold or None,
+        "accumulate": accumulate or None,
         "on_failure": OnFailure.FAIL_FAST if fail_fast else None,
         "success_quorum": quorum,
         "depends_on": [{"job": job} for job in after or []],
@@ -222,6 +226,21 @@ def hold(
     with client() as api:
         why, by = reason_or_default(reason), getpass.getuser()
         show_job(api.jobs.hold(job_id, why, by=by, stop_running=stop_running), style)
+
+
+@app.command()
+def resize(
+    job_id: JobId,
+    size: Annotated[int, typer.Argument(min=1, help="Children in all.")],
+    close: Annotated[bool, typer.Option("--close", help="The job ends when they have.")] = False,
+    reason: Reason = None,
+    style: Output = Format.TABLE,
+) -> None:
+    """Set how many children a job has that was submitted with --accumulate."""
+    asked = {"size": size, "close": close, "reason": reason_or_default(reason)}
+    with client() as api:
+        request = parse(ResizeRequest, {**asked, "by": getpass.getuser()})
+        show_job(api.jobs.resize(job_id, request), style)
 
 
 @app.command()

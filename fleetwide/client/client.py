@@ -30,6 +30,7 @@ from fleetwide.models.batch_control import (
     ChildrenCancelled,
     HoldRequest,
     ReleaseRequest,
+    ResizeRequest,
 )
 from fleetwide.models.containers import ContainerTaskSpec, KillRequest
 from fleetwide.models.documents import (
@@ -241,6 +242,10 @@ class JobClient:
         """Let it go on after a hold."""
         body = ReleaseRequest(reason=reason, by=by)
         return self._transport.post(f"{self._path(job_id)}/release", JobDocument, body=body)
+
+    def resize(self, job_id: str, request: ResizeRequest) -> JobDocument:
+        """Set how many children a job has that accumulates, or close it."""
+        return self._transport.post(f"{self._path(job_id)}/resize", JobDocument, body=request)
 
     def cancel_children(self, job_id: str, request: CancelChildren) -> ChildrenCancelled:
         """Cancel some children; the others go on."""

@@ -45,6 +45,8 @@ class BatchJobSpec(Spec):
     """Number of children; each finds its index in FLEETWIDE_ARRAY_INDEX."""
     max_parallel: Annotated[int, Field(ge=1, le=500)] = 100
     """The most children that run at the same time."""
+    accumulate: bool = False
+    """Whether it stays open when all children have ended, and takes more, until it is closed."""
     on_failure: OnFailure = OnFailure.BEST_EFFORT
     """``best_effort`` runs all children; ``fail_fast`` stops once too many have failed."""
     success_quorum: Annotated[int, Field(ge=1, le=MAX_ARRAY_SIZE)] | None = None

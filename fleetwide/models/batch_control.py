@@ -60,6 +60,17 @@ class ReleaseRequest(Spec):
     by: Line = Field(default="", max_length=200)
 
 
+class ResizeRequest(Spec):
+    """Argument of the ``resize`` update of a ``BatchJob`` that accumulates."""
+
+    size: Annotated[int, Field(ge=1, le=MAX_INDEX + 1)]
+    """How many children there shall be in all; never below those that were asked for already."""
+    close: bool = False
+    """Whether the job ends when they have; none can be added any more."""
+    reason: Prose = Field(min_length=1, max_length=500)
+    by: Line = Field(default="", max_length=200)
+
+
 class CancelChildren(Spec):
     """Argument of the ``cancel_children`` update of ``BatchJob``."""
 
@@ -85,6 +96,8 @@ class JobStanding(Record):
     waiting: Waiting | None = None
     dropped: list[IndexRange] = []
     """Children that somebody cancelled; those of them that had ended stay as they ended."""
+    size: int | None = None
+    """How many children there are; None for as many as at its start."""
 
 
 class JobNote(Record):

@@ -34,6 +34,7 @@ def write(session: Session, job: JobRow, note: JobNote, *, now: datetime) -> Non
     if job.standing == standing or job.finished_at is not None:
         return
     job.standing = standing
+    job.size = note.standing.size or job.size
     session.add(job)
     data = {"by": note.by} if note.by else {}
     events.append(session, job.workflow_id, note.kind, note.message, at=now, data=data)

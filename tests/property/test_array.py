@@ -78,6 +78,13 @@ class ArrayMachine(RuleBasedStateMachine):
             if first <= child.index <= first + more and child.index not in running:
                 assert child.state in FINAL
 
+    @precondition(lambda self: not self.cancelled)
+    @rule(more=st.integers(0, 3), close=st.booleans())
+    def resize(self, more: int, close: bool) -> None:
+        if self.array.done or self.array.size + more > 20:
+            return
+        self.array.resize(max(self.array.size + more, self.array.smallest_size), close=close)
+
     @rule()
     def continue_as_new(self) -> None:
         self.array = Array.model_validate_json(self.array.model_dump_json())

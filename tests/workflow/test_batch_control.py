@@ -13,7 +13,12 @@ from temporalio.client import (
 )
 
 from fleetwide.models.batch import ChildState
-from fleetwide.models.batch_control import CancelChildren, HoldRequest, ReleaseRequest
+from fleetwide.models.batch_control import (
+    CancelChildren,
+    HoldRequest,
+    ReleaseRequest,
+    ResizeRequest,
+)
 from fleetwide.models.containers import KillRequest
 from fleetwide.models.evictions import Eviction
 from fleetwide.store import children, events, jobs
@@ -173,3 +178,19 @@ async def test_a_job_that_names_none_that_is_there_fails_at_once(plane: World) -
         "InvalidInput",
         "depends_on: there is no batch job nobody",
     )
+
+
+async def test_a_job_that_accumulates_takes_more_until_it_is_closed(plane: World) -> None:
+    spec = job("exit", "0", size=2, accumulate=True)
+    handle = await plane.start("BatchJob", spec, "batch/more")
+    await plane.until(lambda: counts(plane, "batch/more").get(ChildState.SUCCEEDED) == 2)
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await handle.execute_update("resize", ResizeRequest(size=1, reason="fewer"))
+    assert "2 children were asked for" in str(caught.value.cause)
+    await handle.execute_update("resize", ResizeRequest(size=4, reason="more came"))
+    await plane.until(lambda: counts(plane, "batch/more").get(ChildState.SUCCEEDED) == 4)
+    assert row_of(plane, "batch/more").size == 4
+    await handle.execute_update("resize", ResizeRequest(size=5, reason="the last", close=True))
+    result = await handle.result()
+    assert (result["state"], result["size"], result["succeeded"]) == ("succeeded", 5, 5)
+    assert sorted(plane.host.runs) == [(index, 1) for index in range(5)]
