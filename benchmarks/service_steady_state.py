@@ -46,7 +46,7 @@ from fleetwide.store.clock import now as store_now
 from fleetwide.store.service_tables import ServiceCopyRow, ServiceRow
 from fleetwide.store.session import Store
 from fleetwide.store.standings import on_host
-from fleetwide.store.tables import AttemptRow, HostRow, JobRow
+from fleetwide.store.tables import HostRow, JobRow
 from fleetwide.temporal.client import connect
 from fleetwide.temporal.worker import sandbox
 
@@ -229,7 +229,7 @@ class Bench:
     def _all_ready(self) -> bool:
         with self.store.read() as session:
             rows = session.exec(select(ServiceRow.status)).all()
-        ready = sum(status.get("ready", 0) for status in rows)
+        ready = sum(int(status.get("ready", 0)) for status in rows)
         return ready >= sum(spec.capacity.desired for spec in self.specs.values())
 
     def _copies(self) -> list[str]:
@@ -241,9 +241,6 @@ class Bench:
         """Copies that ended, which at rest none does."""
         over = col(JobRow.finished_at).is_not(None) & col(JobRow.service_id).is_not(None)
         return self._one(select(func.count()).where(over))
-
-    def attempts(self) -> int:
-        return self._one(select(func.count()).select_from(AttemptRow))
 
     def _one(self, query: Any) -> int:
         with self.store.read() as session:
