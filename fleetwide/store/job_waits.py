@@ -29,7 +29,7 @@ def replace(session: Session, workflow_id: str, others: Sequence[str]) -> None:
 
 def to_tell(session: Session) -> Sequence[JobWaitRow]:
     """Some waits whose other job has ended."""
-    live = JobRow.workflow_id == col(JobWaitRow.on_id)
+    live = col(JobRow.workflow_id) == col(JobWaitRow.on_id)
     running = exists().where(live, col(JobRow.finished_at).is_(None))
     ended = exists().where(live, col(JobRow.finished_at).is_not(None))
     return session.exec(select(JobWaitRow).where(ended, ~running).limit(MOST_TOLD)).all()
