@@ -80,8 +80,10 @@ async def main(temporal: str, host_id: str, address: str) -> None:
     """Be that host until the process is killed."""
     client = await connect(Settings(temporal_address=temporal))
     host = HttpHost(host_id, address)
-    activities = [host.run_container, host.describe, host.watch]
-    async with make_worker(client, WorkerRole(host_task_queue(host_id), activities=activities)):
+    role = WorkerRole(
+        host_task_queue(host_id), activities=[host.run_container, host.describe, host.watch]
+    )
+    async with make_worker(client, role):
         await asyncio.Event().wait()
 
 
