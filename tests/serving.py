@@ -97,8 +97,16 @@ class Serving:
             job = _job(session, task_id)
             job.service_id, job.copy_index = to, index
             session.add(job)
-            place = {"service_id": to, "index": index, "incarnation": 1, "revision": 1}
-            session.add(ServiceCopyRow(**place, task_id=task_id, created_at=_now()))
+            session.add(
+                ServiceCopyRow(
+                    service_id=to,
+                    index=index,
+                    incarnation=1,
+                    revision=1,
+                    task_id=task_id,
+                    created_at=_now(),
+                )
+            )
             targets.hand_over(session, task_id, to)
             events.append(session, f"service/{to}", "moveTask", "it was moved", at=_now())
 

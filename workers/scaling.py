@@ -81,6 +81,12 @@ class Scaler:
             services = scaling.listing(session)
         self._scaled = [one.service_id for one in services]
         self.usages.wanted = {one.service_id: one.metrics for one in services}
+        self.usages.moved = {
+            task_id: one.service_id
+            for one in services
+            for task_id in one.bounds.live or ()
+            if task_id.rsplit(".", 2)[0] != one.service_id
+        }
         decided = [self._decided(service) for service in services]
         return [one for one in decided if one is not None]
 

@@ -23,7 +23,7 @@ from fleetwide.models.metrics import (
     MinuteFigures,
     Sample,
 )
-from fleetwide.store import metric_minutes
+from fleetwide.store import metric_minutes, service_copies
 from fleetwide.store.metric_tables import MetricMinuteRow, MetricSampleRow
 from fleetwide.store.service_tables import ServiceRow
 from fleetwide.store.upserts import Upsert, add_new
@@ -56,6 +56,7 @@ def push(session: Session, batch: MetricBatch, *, now: datetime) -> MetricsTaken
         NotFound: a service is not there; nothing is kept then, and ``fields`` say which.
         InvalidInput: a moment lies ahead; nothing is kept then either.
     """
+    batch = batch.model_copy(update={"samples": _owned(session, batch.samples)})
     ahead, unknown = _ahead(batch.samples, now), _unknown(session, batch.samples)
     if ahead:
         raise from_faults(ahead)
@@ -75,6 +76,15 @@ def push(session: Session, batch: MetricBatch, *, now: datetime) -> MetricsTaken
     return MetricsTaken(
         taken=taken, known=len(young) - taken, too_old=len(batch.samples) - len(young)
     )
+
+
+def _owned(session: Session, samples: Sequence[MetricSample]) -> list[MetricSample]:
+    """Each of the service that its task is a copy of now: a container knows only the first."""
+    owners = service_copies.services_of(session, sorted({one.task for one in samples if one.task}))
+    return [
+        one.model_copy(update={"service": owners.get(one.task or "", one.service)})
+        for one in samples
+    ]
 
 
 def add_told(session: Session, source: str, told: Iterable[tuple[str, Sample]]) -> None:

@@ -2,9 +2,9 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from sqlmodel import Session
 
@@ -22,17 +22,66 @@ from fleetwide.models.metrics_endpoint import CopyMetrics
 from fleetwide.store import metrics
 
 MAX_FAULT = 200
+MAX_AHEAD_SECONDS = MAX_AHEAD.total_seconds()
 
 Faults = Mapping[str, Mapping[str, str]]
-"""By metric and task: why a copy's endpoint has no figure."""
+"""By metric and task: why a copy has no figure."""
 
 
-class _Heard(NamedTuple):
-    """The newest report of a host, as far as it was of news."""
+@dataclass(frozen=True)
+class _Told:
+    """What a host told of a copy at one moment."""
+
+    service_id: str
+    task_id: str
+    at: datetime
+    values: Mapping[str, float]
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def by_measure(cls, usage: CopyUsage) -> "_Told":
+        values = {Metric.CPU.value: usage.cpu, Metric.MEMORY.value: usage.memory}
+        return cls(usage.service_id, usage.task_id, usage.at, values)
+
+    @classmethod
+    def by_endpoint(cls, told: CopyMetrics) -> "_Told":
+        """An endpoint has no say in what hosts measure."""
+        values = {name: told.values[name] for name in told.values.keys() - PUSHED_BY_HOSTS}
+        return cls(told.service_id, told.task_id, told.at, values, told.faults)
+
+    def judged(self, heard_at: datetime) -> tuple[Mapping[str, float], Mapping[str, str]]:
+        """The figures that count, and why others do not: a host is not trusted blindly."""
+        ahead = (self.at - heard_at).total_seconds()
+        if ahead > MAX_AHEAD_SECONDS:
+            clock = f"the clock of its host is {ahead:.0f} s ahead"
+            return {}, dict.fromkeys((*self.values, *self.faults), clock)
+        wrong = {name: value for name, value in self.values.items() if not _is_figure(value)}
+        told = {name: f"its host tells {value:g}" for name, value in wrong.items()}
+        return {k: v for k, v in self.values.items() if k not in wrong}, {**self.faults, **told}
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """The newest report of a host, as far as it is of interest."""
 
     at: datetime
-    usages: Mapping[str, CopyUsage]
-    endpoints: Mapping[str, CopyMetrics]
+    measures: Mapping[str, _Told]
+    """By task, as ``endpoints``."""
+    endpoints: Mapping[str, _Told]
+
+    @property
+    def told(self) -> Iterator[_Told]:
+        yield from self.measures.values()
+        yield from self.endpoints.values()
+
+    def news(self, before: "_Heard") -> Iterator[_Told]:
+        """What the report before did not say."""
+        pairs = ((self.measures, before.measures), (self.endpoints, before.endpoints))
+        for now, known in pairs:
+            yield from (one for task_id, one in now.items() if known.get(task_id) != one)
+
+
+_NOTHING = _Heard(datetime.min.replace(tzinfo=UTC), {}, {})
 
 
 class UsageNotes:
@@ -46,57 +95,39 @@ class UsageNotes:
     def note(self, session: Session, report: HostReport) -> None:
         """Keep what is new of a report."""
         now = datetime.now(UTC)
-        before = self._heard.get(report.host_id) or _Heard(now, {}, {})
-        usages = {one.task_id: one for one in report.usages if one.service_id in self.wanted}
-        endpoints = {one.task_id: one for one in report.endpoints if one.service_id in self.wanted}
+        heard = _Heard(
+            now,
+            self._of_interest(_Told.by_measure(one) for one in report.usages),
+            self._of_interest(_Told.by_endpoint(one) for one in report.endpoints),
+        )
         found = [
-            (service_id, sample)
-            for service_id, sample in _samples(before, usages, endpoints)
-            if sample.metric in self.wanted[service_id] and _is_usable(sample, now)
+            (one.service_id, Sample(name, one.task_id, value, one.at))
+            for one in heard.news(self._heard.get(report.host_id, _NOTHING))
+            if one.at >= now - KEPT
+            for name, value in one.judged(now)[0].items()
+            if name in self.wanted[one.service_id]
         ]
         if found:
             metrics.add_told(session, f"host/{report.host_id}", found)
-        self._heard[report.host_id] = _Heard(now, usages, endpoints)
+        self._heard[report.host_id] = heard
+
+    def _of_interest(self, told: Iterable[_Told]) -> dict[str, _Told]:
+        return {one.task_id: one for one in told if one.service_id in self.wanted}
 
     def faults(self, service_id: str) -> Faults:
-        """Why copies' endpoints have no figure, by what their hosts told last."""
+        """Why copies of a service have no figures, by what their hosts told last."""
         found = defaultdict[str, dict[str, str]](dict)
-        now = datetime.now(UTC)
+        oldest = datetime.now(UTC) - KEPT
         for host_id, heard in list(self._heard.items()):
-            if heard.at < now - KEPT:
+            if heard.at < oldest:
                 del self._heard[host_id]
                 continue
-            for one in heard.endpoints.values():
+            for one in heard.told:
                 if one.service_id == service_id:
-                    for metric, fault in _faults(one, heard.at).items():
+                    for metric, fault in one.judged(heard.at)[1].items():
                         found[metric][one.task_id] = fault[:MAX_FAULT]
         return found
 
 
-def _samples(
-    before: _Heard, usages: Mapping[str, CopyUsage], endpoints: Mapping[str, CopyMetrics]
-) -> Iterator[tuple[str, Sample]]:
-    """The figures that the report before did not have, with their services."""
-    for task_id, usage in usages.items():
-        if before.usages.get(task_id) != usage:
-            for metric, value in ((Metric.CPU, usage.cpu), (Metric.MEMORY, usage.memory)):
-                yield usage.service_id, Sample(metric.value, task_id, value, usage.at)
-    for task_id, told in endpoints.items():
-        if before.endpoints.get(task_id) != told:
-            for name, value in told.values.items():
-                if name not in PUSHED_BY_HOSTS:
-                    yield told.service_id, Sample(name, task_id, value, told.at)
-
-
-def _is_usable(sample: Sample, now: datetime) -> bool:
-    """A host is not trusted further than a program that pushes."""
-    in_time = now - KEPT <= sample.at <= now + MAX_AHEAD
-    return in_time and math.isfinite(sample.value) and 0 <= sample.value <= MAX_VALUE
-
-
-def _faults(told: CopyMetrics, heard_at: datetime) -> Mapping[str, str]:
-    ahead = (told.at - heard_at).total_seconds()
-    if ahead <= MAX_AHEAD.total_seconds():
-        return told.faults
-    clock = f"the clock of its host is {ahead:.0f} s ahead"
-    return dict.fromkeys((*told.values, *told.faults), clock)
+def _is_figure(value: float) -> bool:
+    return math.isfinite(value) and 0 <= value <= MAX_VALUE

@@ -2,13 +2,15 @@
 
 import shutil
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fleetwide.errors import Conflict, InvalidInput, NotFound
+from fleetwide.models.hosts import HostReport
+from fleetwide.models.metrics import CopyUsage, MetricBatch, MetricSample
 from fleetwide.models.service_moves import CopyMove
 from fleetwide.models.service_turns import CopyKill
 from fleetwide.models.task_kills import TaskKill
@@ -18,12 +20,14 @@ from fleetwide.store import (
     disruption_jobs,
     events,
     jobs,
+    metrics,
     service_copies,
     service_history,
     services,
     targets,
 )
 from fleetwide.store.session import Store
+from fleetwide.store.usage_notes import UsageNotes
 from tests.unit.service_worlds import ServiceWorld, service_spec
 
 WHY = {"by": "ada", "reason": "half of web is canary now"}
@@ -191,6 +195,35 @@ def test_a_copy_that_ends_after_its_move_is_replaced_where_it_was_moved_to(
     web.settle()
     other.settle()
     assert (web.running, other.running) == (["web.0.1", "web.2.1"], ["other.0.1", "other.1.2"])
+
+
+def test_figures_of_a_moved_copy_are_those_of_the_service_that_has_it_now(
+    web: ServiceWorld, other: ServiceWorld
+) -> None:
+    web.change("move_task", task_id="web.1.1", to="other", **WHY)
+    notes = UsageNotes()
+    notes.wanted, notes.moved = {"other": frozenset({"cpu", "requests"})}, {"web.1.1": "other"}
+    now = datetime.now(UTC)
+    told = [
+        CopyUsage(task_id=task, service_id="web", at=now, cpu=0.5, memory=0.5)
+        for task in ("web.0.1", "web.1.1")
+    ]
+    pushed = [
+        MetricSample(service="web", task=task, name="requests", value=9)
+        for task in ("web.0.1", "web.1.1")
+    ]
+    with web.store.write() as session:
+        notes.note(session, HostReport(host_id="h1", usages=told))
+        metrics.push(session, MetricBatch(source="web", samples=pushed), now=now)
+    with web.store.read() as session:
+        names, since = ["cpu", "requests"], now - timedelta(minutes=1)
+        found = metrics.samples_of(session, "other", names, since)
+        assert {(one.metric, one.task_id) for one in found} == {
+            ("cpu", "web.1.1"),
+            ("requests", "web.1.1"),
+        }
+        rest = metrics.samples_of(session, "web", names, since)
+        assert [(one.metric, one.task_id) for one in rest] == [("requests", "web.0.1")]
 
 
 def _kill(world: ServiceWorld, *, now: bool = False, change_id: str = "one") -> bool:
