@@ -1,9 +1,8 @@
 """What hosts tell of copies for scaling, written down: measures, and what endpoints told."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sqlmodel import Session
@@ -90,6 +89,8 @@ class UsageNotes:
     def __init__(self) -> None:
         self.wanted: Mapping[str, frozenset[str]] = {}
         """The metrics of each service that has policies."""
+        self.moved: Mapping[str, str] = {}
+        """By task the service that it is a copy of, where that is not the one it was begun as."""
         self._heard: dict[str, _Heard] = {}
 
     def note(self, session: Session, report: HostReport) -> None:
@@ -112,7 +113,12 @@ class UsageNotes:
         self._heard[report.host_id] = heard
 
     def _of_interest(self, told: Iterable[_Told]) -> dict[str, _Told]:
-        return {one.task_id: one for one in told if one.service_id in self.wanted}
+        """By task; a host knows of one only whose copy it was when it began."""
+        owned = (
+            replace(one, service_id=self.moved[one.task_id]) if one.task_id in self.moved else one
+            for one in told
+        )
+        return {one.task_id: one for one in owned if one.service_id in self.wanted}
 
     def faults(self, service_id: str) -> Faults:
         """Why copies of a service have no figures, by what their hosts told last."""
@@ -130,4 +136,4 @@ class UsageNotes:
 
 
 def _is_figure(value: float) -> bool:
-    return math.isfinite(value) and 0 <= value <= MAX_VALUE
+    return 0 <= value <= MAX_VALUE  # not so for NaN
