@@ -107,7 +107,7 @@ def _with_faults(stand: Stand, faults: Mapping[str, str]) -> Stand:
     whose = task if len(faults) == 1 else f"{len(faults)} copies, such as {task}"
     verdict = stand.verdict
     more = {
-        "sentence": f"{verdict.sentence}; nothing new from the endpoint of {whose}: {why}",
+        "sentence": f"{verdict.sentence}; no figure of {whose}: {why}",
         "numbers": {**verdict.numbers, "faults": float(len(faults))},
     }
     return Stand(stand.stance, verdict.model_copy(update=more))

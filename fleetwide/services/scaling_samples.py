@@ -12,7 +12,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import TypeVar
 
-from fleetwide.models.metrics import MINUTE, MinuteFigures, Sample
+from fleetwide.models.metrics import MAX_VALUE, MINUTE, MinuteFigures, Sample
 from fleetwide.models.scaling import Statistic
 
 Figures = TypeVar("Figures", Sample, MinuteFigures)
@@ -73,13 +73,15 @@ class History:
 
     def __init__(
         self,
-        samples: Iterable[Sample],
+        samples: Sequence[Sample],
         now: datetime,
         period_seconds: float,
         minutes: Sequence[MinuteFigures] = (),
     ) -> None:
         self._now, self._period = now, period_seconds
-        usable = [one for one in samples if _is_usable(one) and one.at <= now + SLACK]
+        figures = [one for one in samples if _is_usable(one)]
+        self.unusable = len(samples) - len(figures)
+        usable = [one for one in figures if one.at <= now + SLACK]
         each, added_up = self._by_period(usable), self._by_period(minutes)
         self._periods = {
             index: PeriodSamples(each[index], added_up[index])
@@ -134,4 +136,4 @@ def _first_moments(samples: Iterable[Sample]) -> dict[str, datetime]:
 
 
 def _is_usable(sample: Sample) -> bool:
-    return math.isfinite(sample.value) and sample.value >= 0
+    return 0 <= sample.value <= MAX_VALUE  # not so for NaN

@@ -105,6 +105,8 @@ class Case:
         metric, age = self.policy.metric, self.history.newest_age
         if age is None:
             sentence = f"there are no samples of {metric}"
+            if self.history.unusable:
+                sentence += f" but {self.history.unusable} that are no numbers from 0 on"
             return self.stand(Stance.BLIND, sentence, code=HoldCode.NO_SAMPLES)
         period = self.policy.period_seconds
         return self.stand(

@@ -148,7 +148,7 @@ def test_no_numbers_are_no_samples(value: float) -> None:
     assert isinstance(held, Hold)
     assert (held.code, held.sentence) == (
         HoldCode.NO_SAMPLES,
-        "cpu: there are no samples of cpu",
+        "cpu: there are no samples of cpu but 1 that are no numbers from 0 on",
     )
 
 

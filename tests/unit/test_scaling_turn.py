@@ -1,5 +1,6 @@
 """Metrics are kept once and bounded; the scheduler's turn scales by them, once, and says why."""
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -351,14 +352,17 @@ async def test_what_endpoints_tell_is_kept_once_and_what_they_do_not_is_said(sto
     await scaler.scale_services()
     assert told(store).code is HoldCode.NO_SAMPLES
     assert told(store).sentence == (
-        "queue: there are no samples of requests; nothing new from the endpoint of 2 copies, "
+        "queue: there are no samples of requests; no figure of 2 copies, "
         "such as web.0.1: GET :9100/metrics: Connection refused"
     )
-    nonsense = {"requests": 1e300, "cpu": 5.0, "other": 1.0}
+    nonsense = {"requests": math.nan, "cpu": 5.0, "other": 1.0}
     hear(copy(0, values=nonsense), copy(1, at=now + timedelta(hours=1), values={"requests": 4}))
     assert rows() == []
     await scaler.scale_services()
-    assert "web.1.1: the clock of its host is 3" in told(store).sentence
+    assert "no figure of 2 copies, such as web.0.1: its host tells nan" in told(store).sentence
+    hear(copy(1, at=now + timedelta(hours=1), values={"requests": 4}))
+    await scaler.scale_services()
+    assert "no figure of web.1.1: the clock of its host is 3" in told(store).sentence
     good = copy(0, at=now + timedelta(milliseconds=1), values={"requests": 10.0, "cpu": 3.0})
     for _ in range(2):
         hear(good, copy(1, at=good.at, faults=refused))

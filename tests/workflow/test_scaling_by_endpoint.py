@@ -149,5 +149,5 @@ async def test_it_grows_with_its_requests_and_keeps_still_when_the_endpoint_vani
             await handle.execute_update("delete", {"reason": "over"})
             await plane.until(lambda: plane.host.running == 0)
     assert status.desired == 4
-    assert "nothing new from the endpoint of 4 copies" in status.sentence
+    assert "no figure of 4 copies" in status.sentence
     assert "Connection refused" in status.sentence
