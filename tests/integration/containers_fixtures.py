@@ -145,7 +145,9 @@ def tiny_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyRegi
     config = folder / "config.yml"
     config.write_text(
         "version: 0.1\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}}}}\n"
+        "storage:\n"
+        "  delete: {enabled: true}\n"
+        f"  filesystem: {{rootdirectory: {folder / 'data'}}}\n"
         f"http: {{addr: '127.0.0.1:{port}', secret: {secrets.token_hex(8)}}}\n"
     )
     with (folder / "log").open("wb") as log:
