@@ -18,8 +18,10 @@ from fleetwide.store.service_history import Deed
 from fleetwide.store.service_tables import ServiceRevisionRow, ServiceRow
 from fleetwide.store.tables import EventRow, JobRow
 
-TOLD_KINDS = ("state", "health", "finished", "moved")
+TOLD_KINDS = ("state", "health", "finished")
 """Events of a copy after which its service looks at it."""
+MOVED = "moveTask"
+"""A copy came or went: an event of each of the two services."""
 
 
 def find(session: Session, service_id: str, *, lock: bool = False) -> ServiceRow | None:
@@ -276,4 +278,6 @@ def changed_since(session: Session, cursor: int | None) -> tuple[int, list[str]]
         .where(*behind, col(EventRow.kind).in_(TOLD_KINDS), col(JobRow.service_id).is_not(None))
         .distinct()
     )
-    return last, sorted(name for name in session.exec(query) if name)
+    moved = select(EventRow.subject).where(*behind, EventRow.kind == MOVED).distinct()
+    sides = {subject.removeprefix("service/") for subject in session.exec(moved)}
+    return last, sorted({name for name in session.exec(query) if name} | sides)

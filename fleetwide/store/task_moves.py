@@ -93,7 +93,7 @@ def _tell(
     said = f"{row.task_id} is {place} now, and was one of {source.service_id}"
     for service_id, was, shall in zip((source.service_id, row.service_id), *sizes, strict=True):
         deed = Deed(
-            "moveTask",
+            services.MOVED,
             f"{said}: {was.desired} to {shall.desired} copies",
             asked.by,
             asked.reason,

@@ -77,6 +77,7 @@ async def test_a_move_whose_teller_was_killed_is_told_by_the_scheduler(plane: Wo
     with plane.store.write() as session:
         service_changes.change(session, asked, datetime.now(UTC))
     await until_ready(plane, other, 1)
+    await until_ready(plane, web, 1)
     assert (live(plane, "web"), live(plane, "other")) == (["web.1.1"], ["web.0.1"])
     kill = plane.client.get_workflow_handle("task/web.0.1").execute_update
     await kill("kill", {"reason": "at once", "now": True})
