@@ -1,8 +1,10 @@
 """Builds of the control workers: what may be done with them, and which runs stay where."""
 
 import inspect
+import re
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from fleetwide.temporal.worker import WorkerRole, _runner
 from workers.registry import WORKFLOWS
 from workflows.unknown import KNOWN
 
+GUIDE = Path(__file__).parents[2] / "docs/guides/upgrades.md"
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -37,6 +40,14 @@ THREE = version("three", VersionState.INACTIVE)
 
 def test_every_workflow_type_has_a_behaviour() -> None:
     assert set(BEHAVIOURS) == set(KNOWN)
+
+
+def test_the_guide_tells_the_behaviour_of_every_type() -> None:
+    lines = GUIDE.read_text().splitlines()
+    for behaviour, word in ((PINNED, "pinned"), (AUTO_UPGRADE, "auto-upgrade")):
+        [row] = [line for line in lines if line.startswith(f"| {word} |")]
+        told = set(re.findall(r"`(\w+)`", row))
+        assert told == {name for name, each in BEHAVIOURS.items() if each is behaviour}
 
 
 def test_what_continues_as_new_is_never_pinned() -> None:
