@@ -128,8 +128,11 @@ def set_queue(  # noqa: PLR0913 - one parameter per option of the command line
             content[named] = {
                 each: value for each, value in (content.get(named) or {}).items() if value != NONE
             }
-        told = {"by": person(by), "reason": reason}
-        told["revision"] = seen if revision is None else revision
+        told = {
+            "by": person(by),
+            "reason": reason,
+            "revision": seen if revision is None else revision,
+        }
         change = parse(QueueChange, {**content, **told})
         show_queue(api.queues.put(path, change), style)
 

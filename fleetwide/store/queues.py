@@ -133,9 +133,11 @@ def settle(session: Session, path: str, *, now: datetime) -> tuple[str, datetime
     The queue stays until the transaction ends: whoever removes it waits, and then sees the job.
     """
     found = resolve(session, path)
-    query = select(QueueRow).where(QueueRow.path == found)
-    if session.exec(query.with_for_update(read=True, key_share=True)).first() is None:
-        return found, None
+    while not _stays(session, found):
+        following = resolve(session, path)
+        if following == found:
+            return found, None  # nobody has made it, or it went with its work
+        found = following
     seconds = line(session, found).nearest("pending_ttl_seconds")
     return found, now + timedelta(seconds=seconds) if isinstance(seconds, float) else None
 
@@ -144,7 +146,7 @@ def resolve(session: Session, path: str) -> str:
     """The queue that a job's work stands in: where it went, if the one it names was removed."""
     found = short_path(path)
     for _ in range(MAX_FORWARDS):
-        if session.get(QueueRow, found) is not None:
+        if session.exec(select(QueueRow.path).where(QueueRow.path == found)).first():
             return found
         query = select(QueueChangeRow).where(
             QueueChangeRow.path == found, col(QueueChangeRow.moved_to).is_not(None)
@@ -154,6 +156,12 @@ def resolve(session: Session, path: str) -> str:
             return found
         found = moved.moved_to
     return found
+
+
+def _stays(session: Session, path: str) -> bool:
+    """Whether the queue is there, and stays until the transaction ends."""
+    query = select(QueueRow.path).where(QueueRow.path == path)
+    return session.exec(query.with_for_update(read=True, key_share=True)).first() is not None
 
 
 def uses(session: Session) -> dict[str, QueueUse]:
