@@ -14,8 +14,8 @@ from fleetwide.batch.scheduling.tree import QueueNode, Tree
 from fleetwide.batch.scheduling.work import Pending, Rules, Snapshot
 from fleetwide.containers.placement import Amounts, Shape
 
-HOSTS, CORES, RUNS = 10, 32, 3
-JOBS, WARM, UNTIL = 900, 100.0, 500.0
+HOSTS, CORES, RUNS = 6, 32, 2
+JOBS, WARM, UNTIL = 800, 60.0, 360.0
 WEIGHTS = {"root/a/x": 1.0, "root/a/y": 2.0, "root/b/x": 1.0, "root/b/y": 1.0, "root/b/z": 3.0}
 TEAMS = {"root/a": 2.0, "root/b": 3.0}
 FIGURE = Figure(
@@ -65,7 +65,7 @@ def _difference(seed: int, tree: Tree) -> float:
             random.choice(shapes),
             owner=path,
             submitted=0.0 if path in tree else number * 1e-9,
-            seconds=float(random.randint(10, 40)),
+            seconds=random.choice([10.0, 20.0, 40.0]),
         )
         for number, path in enumerate(names)
     )

@@ -47,10 +47,10 @@ def main() -> None:
         told[f"lublin_{load}"] = _told(mine, theirs)
     queues = [f"root/q{number:02d}" for number in range(20)]
     hosts = {f"h{number:02d}": Amounts(96_000, 768 * GIB, 0, 0, 8) for number in range(HOSTS)}
-    mix = openb_like(MIXED, 0.9, queues, HOSTS, seed=1)
+    mix = openb_like(MIXED, 1.4, queues, HOSTS, seed=1)
     tree = Tree([QueueNode("root", None), *(QueueNode(path, "root") for path in queues)])
     alone = [Job(replace(job.row, queue="root/all"), job.runs) for job in mix]
-    told["openb_0.9"] = _told(_ours(mix, tree, hosts), _ours(alone, _one_queue(), hosts))
+    told["openb_1.4"] = _told(_ours(mix, tree, hosts), _ours(alone, _one_queue(), hosts))
     report_values(FIGURE, [ratio], told)
 
 
