@@ -21,7 +21,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ from benchmarks.usage import table
 from fleetwide.client import Client
 from fleetwide.containers.launch import HOST_LABEL, PLATFORM_LABEL
 from fleetwide.dev.platform import status
-from fleetwide.models.host_moves import HostRemoval
+from fleetwide.models.host_moves import HostMove, HostRemoval
 from fleetwide.models.hosts import HostState
 from fleetwide.models.service_documents import NewService
 from fleetwide.models.service_moves import ServiceMove
@@ -87,31 +86,27 @@ class Bench:
     client: Client
     store: Store
     image: str
+    other: str
+    """The host that stays."""
 
     def lose(self, number: int) -> Loss:
         """Start a host, have a service use it, kill it, and clear up."""
         host_id, service_id = f"lost-{number}", f"loss-{number}"
         with self._host(host_id) as worker:
             until(lambda: self._host_state(host_id) == HostState.ACTIVE, f"{host_id} is there")
-            self.client.services.create(NewService(name=service_id, spec=self._service(host_id)))
+            self.client.fleet.cordon(self.other, HostMove(reason="copies go to another"))
+            self.client.services.create(NewService(name=service_id, spec=self._service()))
             until(lambda: len(self._started(service_id)) == COPIES, "the copies have started")
-            before = self._started(service_id)
-            if set(before.values()) != {host_id}:
-                sys.exit(f"copies of {service_id} are not on {host_id}: {before}")
-            loss = self._kill(worker, host_id, service_id, before.keys())
+            self.client.fleet.uncordon(self.other, HostMove(reason="copies may come"))
+            loss = self._kill(worker, host_id, service_id)
         self.client.services.delete(service_id, ServiceMove(reason="it was measured"))
         gone = HostRemoval(gone=True, reason="it was killed")
         self.client.fleet.remove(host_id, gone)
         until(lambda: not self._started(service_id), f"{service_id} has ended")
         return loss
 
-    def _kill(
-        self,
-        worker: subprocess.Popen[bytes],
-        host_id: str,
-        service_id: str,
-        before: AbstractSet[str],
-    ) -> Loss:
+    def _kill(self, worker: subprocess.Popen[bytes], host_id: str, service_id: str) -> Loss:
+        before = self._started(service_id)
         guard = self.running.state / "leases" / host_id / GUARD_LOCK
         killed = time.monotonic()
         worker.kill()
@@ -120,7 +115,7 @@ class Bench:
         until(lambda: self._host_state(host_id) == HostState.DISCONNECTED, f"{host_id} is missed")
         detected = time.monotonic()
         until(
-            lambda: len(self._started(service_id).keys() - before) == COPIES,
+            lambda: len(self._started(service_id) - before) == COPIES,
             "the replacements have started",
         )
         return Loss(detected - killed, time.monotonic() - killed)
@@ -152,8 +147,7 @@ class Bench:
             api.remove_container(found["Id"], force=True)
         api.close()
 
-    def _service(self, host_id: str) -> ContainerServiceSpec:
-        """Copies that are on that host as long as it is there."""
+    def _service(self) -> ContainerServiceSpec:
         return ContainerServiceSpec.model_validate(
             {
                 "app": "loss",
@@ -162,7 +156,6 @@ class Bench:
                     "image": self.image,
                     "command": ["sleep", "1000"],
                     "resources": {"cpu": 0.1, "memory": "32MiB"},
-                    "constraints": {"soft": {"machine_id": [host_id]}},
                     "stop_grace_seconds": 0,
                 },
             }
@@ -174,15 +167,15 @@ class Bench:
                 session.exec(select(HostRow.state).where(HostRow.host_id == host_id)).first() or ""
             )
 
-    def _started(self, service_id: str) -> dict[str, str | None]:
-        """Its copies that have started and not ended, with their hosts."""
+    def _started(self, service_id: str) -> set[str]:
+        """Its copies that have started and not ended, by their workflows' ids."""
         query = (
-            select(JobRow.workflow_id, AttemptRow.host_id)
-            .where(AttemptRow.job_id == JobRow.id, JobRow.service_id == service_id)
-            .where(col(AttemptRow.state) == TaskState.STARTED)
+            select(JobRow.workflow_id)
+            .join(AttemptRow, col(AttemptRow.job_id) == JobRow.id)
+            .where(JobRow.service_id == service_id, AttemptRow.state == TaskState.STARTED)
         )
         with self.store.read() as session:
-            return dict(session.exec(query).all())
+            return set(session.exec(query))
 
 
 def main() -> None:
@@ -190,7 +183,8 @@ def main() -> None:
     with running_platform() as running, Client(running.url("api")) as client:
         say("building a small OS release to run")
         store = Store.open(f"sqlite:///{running.state}/fleetwide.db")
-        bench = Bench(running, client, store, build_base(running))
+        [other] = client.hosts().items
+        bench = Bench(running, client, store, build_base(running), other.host_id)
         losses = list[Loss]()
         for number in range(kills):
             losses.append(bench.lose(number))
