@@ -47,6 +47,19 @@ async def copy_is_stopped(plane: World) -> Any:
         return plane.client.get_workflow_handle("task/one.0.1")
 
 
+async def copy_is_killed(plane: World) -> Any:
+    """The task of a copy, which somebody kills: its service stops it."""
+    async with serving(plane):
+        handle = await plane.start("ContainerService", service("sleep", desired=1), "service/shot")
+        await until_ready(plane, handle, 1)
+        copy = plane.client.get_workflow_handle("task/shot.0.1")
+        await copy.execute_update("kill", WHY)
+        await copy.result()
+        await handle.execute_update("delete", WHY)
+        await handle.result()
+        return copy
+
+
 async def copy_has_no_image(plane: World) -> Any:
     """The task of a copy of an image that is not there: it ends at once, with a row."""
     async with serving(plane):
@@ -77,5 +90,6 @@ SHAPES = (
     service_is_scaled_deployed_and_deleted,
     service_is_cancelled,
     copy_is_stopped,
+    copy_is_killed,
     copy_has_no_image,
 )
