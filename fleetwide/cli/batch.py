@@ -32,6 +32,16 @@ from fleetwide.models.documents import JobDocument, LogChunk
 app = noun("Batch jobs (Compute Managed Batch).")
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
+After = Annotated[
+    list[str] | None, typer.Option(help="Begin when this job has succeeded; repeatable.")
+]
+StartAfter = Annotated[datetime | None, typer.Option(help="Begin no earlier; local time.")]
+Deadline = Annotated[datetime | None, typer.Option(help="What runs then is stopped; local time.")]
+Accumulate = Annotated[bool, typer.Option("--accumulate", help="Stay open for more children.")]
+FailFast = Annotated[
+    bool, typer.Option("--fail-fast", help="Stop when too many children have failed.")
+]
+Quorum = Annotated[int | None, typer.Option(help="So many children have to succeed; unset, all.")]
 
 JOBS = View[JobDocument](
     columns=(
@@ -79,24 +89,12 @@ def submit(  # noqa: PLR0913 - one parameter per option of the command line
     max_parallel: Annotated[int | None, typer.Option(help="Children at the same time.")] = None,
     queue: Annotated[str | None, typer.Option(help="The queue to stand in.")] = None,
     hold: Annotated[bool, typer.Option("--hold", help="Wait for a release.")] = False,
-    accumulate: Annotated[
-        bool, typer.Option("--accumulate", help="Stay open for more children.")
-    ] = False,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop when too many children have failed.")
-    ] = False,
-    quorum: Annotated[
-        int | None, typer.Option(help="So many children have to succeed; unset, all.")
-    ] = None,
-    after: Annotated[
-        list[str] | None, typer.Option(help="Begin when this job has succeeded; repeatable.")
-    ] = None,
-    start_after: Annotated[
-        datetime | None, typer.Option(help="Begin no earlier; local time.")
-    ] = None,
-    deadline: Annotated[
-        datetime | None, typer.Option(help="What runs then is stopped; local time.")
-    ] = None,
+    accumulate: Accumulate = False,
+    fail_fast: FailFast = False,
+    quorum: Quorum = None,
+    after: After = None,
+    start_after: StartAfter = None,
+    deadline: Deadline = None,
     label: LabelOption = None,
     capacity_group: GroupOption = None,
     priority: PriorityOption = None,
