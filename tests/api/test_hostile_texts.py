@@ -116,6 +116,8 @@ REQUESTS: dict[tuple[str, str], Any] = {
     ("POST", "/v1/fleet/defragmentation"): REASON,
     ("POST", "/v1/hosts/x/cordon"): REASON,
     ("POST", "/v1/hosts/x/uncordon"): REASON,
+    ("POST", "/v1/worker-versions/x/promote"): {**REASON, "percent": 10},
+    ("POST", "/v1/worker-versions/rollback"): REASON,
     ("POST", "/v1/hosts/x/phase-out"): REASON,
     ("POST", "/v1/hosts/x/drain"): REASON,
     ("POST", "/v1/hosts/x/remove"): REASON,
