@@ -10,6 +10,7 @@ from fleetwide.models.disruptions import DisruptionBudget
 from fleetwide.models.disturbances import Cause, RefusalCode
 from fleetwide.models.host_moves import HostChange
 from fleetwide.models.hosts import HostSpec, HostState
+from fleetwide.models.relocation_documents import RelocationDocument
 from fleetwide.models.retries import RetryPolicy
 from fleetwide.settings import Settings
 from fleetwide.store import (
@@ -180,7 +181,7 @@ def test_plans_of_the_next_hosts_of_a_rotation_are_published_ahead(store: Store)
     assert plans(store) == []
 
 
-def plans(store: Store) -> list[disruption_views.RelocationDocument]:
+def plans(store: Store) -> list[RelocationDocument]:
     with store.read() as session:
         return disruption_views.listing(session, Plans(host_id="h-1"), now=now_of(store))
 
