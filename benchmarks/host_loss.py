@@ -183,8 +183,9 @@ def main() -> None:
     with running_platform() as running, Client(running.url("api")) as client:
         say("building a small OS release to run")
         store = Store.open(f"sqlite:///{running.state}/fleetwide.db")
-        [other] = client.hosts().items
-        bench = Bench(running, client, store, build_base(running), other.host_id)
+        image = build_base(running)
+        [other] = until(lambda: client.hosts().items, "the host that stays is there")
+        bench = Bench(running, client, store, image, other.host_id)
         losses = list[Loss]()
         for number in range(kills):
             losses.append(bench.lose(number))
