@@ -45,10 +45,10 @@ COMMANDS = {
         "worker_version:app",
         "Builds of the control workers: which get runs, which may be stopped.",
     ),
-    "queue": ("queue:app", "Queues of batch: who may count on what, and use it (Batch)."),
+    "queue": ("queue:app", "Queues of batch: who may count on what, and use it."),
     "capacity-request": (
         "capacity_request:app",
-        "Requests for more capacity of a queue, decided by somebody else (Batch).",
+        "Requests for more capacity of a queue, decided by somebody else.",
     ),
     "scheduler": ("scheduler:app", "The scheduler: who places work."),
     "registry": ("registry:app", "The image registry."),

@@ -16,6 +16,7 @@ from fleetwide.models.queues import (
     Hold,
     QueueChange,
     QueueChangeSet,
+    QueueDocument,
     QueueLeaving,
     QueueOrdering,
     Unplaceable,
@@ -121,20 +122,24 @@ def set_queue(  # noqa: PLR0913 - one parameter per option of the command line
         "min_protected_seconds": min_protected,
         "unplaceable": unplaceable,
     }
+    told = {"by": person(by), "reason": reason, "revision": revision}
     with client() as api:
-        before, seen = _now(api, path)
-        content = merge(before if file is None else read_spec(file), flags)
-        for named in ("guarantee", "limit", "priority_classes"):
-            content[named] = {
-                each: value for each, value in (content.get(named) or {}).items() if value != NONE
-            }
-        told = {
-            "by": person(by),
-            "reason": reason,
-            "revision": seen if revision is None else revision,
+        show_queue(_put(api, path, file, flags, told), style)
+
+
+def _put(
+    api: "Client", path: str, file: File, flags: dict[str, Any], told: dict[str, Any]
+) -> QueueDocument:
+    """Change the queue to what is given over what it is."""
+    before, seen = _now(api, path)
+    content = merge(before if file is None else read_spec(file), flags)
+    for named in ("guarantee", "limit", "priority_classes"):
+        content[named] = {
+            each: value for each, value in (content.get(named) or {}).items() if value != NONE
         }
-        change = parse(QueueChange, {**content, **told})
-        show_queue(api.queues.put(path, change), style)
+    if told["revision"] is None:
+        told = {**told, "revision": seen}
+    return api.queues.put(path, parse(QueueChange, {**content, **told}))
 
 
 @app.command()
