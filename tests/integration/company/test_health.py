@@ -27,7 +27,7 @@ def test_it_becomes_healthy_and_then_unhealthy_and_stays_what_it_is(
 ) -> None:
     run = runs.shell(
         "echo up; sleep 600",
-        health=command("cat /tmp.ok && exit 0; echo missing; exit 1", failures=2),
+        health=command("test -e /tmp.ok && exit 0; echo missing; exit 1", failures=2),
     )
     playing = stage.play(run)
     until(lambda: _status(playing) is HealthStatus.UNHEALTHY, "unhealthy")
