@@ -13,6 +13,7 @@ import pytest
 from fleetwide.containers.company import log_key
 from fleetwide.models.containers import AttemptResult, RunContainer
 from fleetwide.models.extra_containers import MAIN, ExtraEnd
+from fleetwide.models.task_states import EndReason
 from fleetwide.providers.attempt_logs import read_log
 from fleetwide.providers.attempts import Attempt
 from fleetwide.providers.common_limits import MOUNT
@@ -63,10 +64,20 @@ class Stage:
     api: docker.APIClient
     image: str
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
+    played: list[Playing] = field(default_factory=list)
 
     def play(self, run: RunContainer) -> Playing:
         attempt = Attempt(self.host, self.store, run, lambda host: Means.of(host, self.settings))
-        return Playing(attempt, self.pool.submit(attempt.execute))
+        playing = Playing(attempt, self.pool.submit(attempt.execute))
+        self.played.append(playing)
+        return playing
+
+    def clear(self) -> None:
+        """End what a test that failed has left to run."""
+        for one in self.played:
+            if not one.result.done():
+                one.attempt.end(EndReason.KILLED)
+        self.pool.shutdown()
 
     def execute(self, run: RunContainer) -> AttemptResult:
         return self.play(run).result.result(PATIENCE_SECONDS * 2)
@@ -123,5 +134,5 @@ def stage(
 ) -> Iterator[Stage]:
     stage = Stage(container_host, object_store, host_settings, docker_api, tiny_registry.image)
     yield stage
-    stage.pool.shutdown()
+    stage.clear()
     assert stage.leftovers() == []
